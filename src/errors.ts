@@ -1,0 +1,53 @@
+/** Why a call was refused or failed: the reason in google.rpc.ErrorInfo, the same in logs. */
+export type ErrorReason =
+  | 'INVALID_FIELD'
+  | 'SIGNATURE_NOT_FOUND'
+  | 'CHALLENGE_NOT_FOUND'
+  | 'CODE_REJECTED'
+  | 'TRIES_EXHAUSTED'
+  | 'SIGNATURE_EXPIRED'
+  | 'SIGNATURE_ALREADY_SIGNED'
+  | 'SIGNATURE_ABORTED'
+  | 'TRANSACTION_MISMATCH'
+  | 'DESTINATION_UNREACHABLE'
+  | 'NO_ROUTE'
+  | 'IDEMPOTENCY_KEY_REUSED'
+  | 'IDEMPOTENCY_IN_PROGRESS'
+  | 'PROVIDER_UNAVAILABLE'
+  | 'STORAGE_UNAVAILABLE'
+  | 'OVERLOADED'
+  | 'SHUTTING_DOWN'
+
+/** One wrong field of a request: its proto path, for example `transaction.amount.currency_code`, and what it must be. */
+export interface FieldViolation {
+  field: string
+  description: string
+}
+
+/** More about an {@link AppError}. None of it may hold a code, a phone number or a credential: callers and logs see it. */
+export interface ErrorDetails {
+  /** Goes into ErrorInfo's metadata. */
+  metadata?: Record<string, string>
+  /** For INVALID_FIELD: every wrong field. */
+  violations?: FieldViolation[]
+  /** How long to wait before trying again, where waiting helps. */
+  retryAfterMs?: number
+  cause?: unknown
+}
+
+/** Every refusal and failure that a caller is told of. Anything else that is thrown is a bug and reaches them as INTERNAL. */
+export class AppError extends Error {
+  override readonly name = 'AppError'
+  readonly reason: ErrorReason
+  readonly metadata: Record<string, string>
+  readonly violations: FieldViolation[]
+  readonly retryAfterMs: number | undefined
+
+  constructor(reason: ErrorReason, message: string, details: ErrorDetails = {}) {
+    super(message, { cause: details.cause })
+    this.reason = reason
+    this.metadata = details.metadata ?? {}
+    this.violations = details.violations ?? []
+    this.retryAfterMs = details.retryAfterMs
+  }
+}
