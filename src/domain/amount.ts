@@ -1,0 +1,39 @@
+import currencies from 'currency-codes'
+
+/** Money as google.type.Money has it: whole units plus billionths, both of one sign. */
+export interface Amount {
+  currency: string
+  units: bigint
+  nanos: number
+}
+
+const NANOS_PER_UNIT = 1_000_000_000n
+
+/** The digits after the point that ISO 4217 gives a currency (2 for EUR, 0 for JPY), or undefined when it knows none. */
+export function currencyDigits(currency: string): number | undefined {
+  // The package folds case; ISO 4217 codes are upper case.
+  return /^[A-Z]{3}$/.test(currency) ? currencies.code(currency)?.digits : undefined
+}
+
+/** The amount in billionths of a unit, for comparing within one currency. */
+export function totalNanos({ units, nanos }: Pick<Amount, 'units' | 'nanos'>): bigint {
+  return units * NANOS_PER_UNIT + BigInt(nanos)
+}
+
+/** The amount as a decimal number with nine digits after the point, as PostgreSQL's numeric(28,9) keeps it. */
+export function toDecimal({ units, nanos }: Pick<Amount, 'units' | 'nanos'>): string {
+  return `${units}.${String(nanos).padStart(9, '0')}`
+}
+
+/** Reads what {@link toDecimal} wrote; fewer digits after the point, or none, are fine too. */
+export function fromDecimal(decimal: string): Pick<Amount, 'units' | 'nanos'> {
+  const [units = '0', fraction = ''] = decimal.split('.')
+  return { units: BigInt(units), nanos: Number(fraction.padEnd(9, '0')) }
+}
+
+/** The amount as people of that language write it, with all its currency's digits: `1,234.50 EUR`, `1234,50 EUR`. */
+export function formatAmount(amount: Amount, language: string): string {
+  const digits = currencyDigits(amount.currency) ?? 2
+  const format = new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits })
+  return `${format.format(toDecimal(amount) as Intl.StringNumericLiteral)} ${amount.currency}`
+}

@@ -1,0 +1,38 @@
+import { createHmac, randomInt, timingSafeEqual } from 'node:crypto'
+import { lengthPrefixed } from './fields.ts'
+import { currentKey, type KeyRing, keyById } from './keys.ts'
+
+/** What is kept of a code: enough to recognise it, and nothing to find it from without the key. */
+export interface SealedCode {
+  keyId: string
+  hmac: Buffer
+}
+
+/** What a code is bound to: it is right for this challenge and this transaction, and for no other. */
+export interface CodeBinding {
+  challengeId: string
+  transactionDigest: Buffer
+}
+
+/** Six digits, each of the million codes as likely as any other. */
+export function generateCode(): string {
+  return String(randomInt(1_000_000)).padStart(6, '0')
+}
+
+/** Seals a code under the current key. */
+export function sealCode(keys: KeyRing, code: string, binding: CodeBinding): SealedCode {
+  const { id, key } = currentKey(keys)
+  return { keyId: id, hmac: codeHmac(key, id, code, binding) }
+}
+
+/** Whether a submitted code is the sealed one. Takes as long for a wrong code as for the right one. */
+export function isSealedCode(keys: KeyRing, sealed: SealedCode, code: string, binding: CodeBinding): boolean {
+  const expected = codeHmac(keyById(keys, sealed.keyId), sealed.keyId, code, binding)
+  return sealed.hmac.length === expected.length && timingSafeEqual(sealed.hmac, expected)
+}
+
+function codeHmac(key: Buffer, keyId: string, code: string, { challengeId, transactionDigest }: CodeBinding): Buffer {
+  return createHmac('sha256', key)
+    .update(lengthPrefixed(['signature-router/code/v1', keyId, challengeId, transactionDigest, code]))
+    .digest()
+}

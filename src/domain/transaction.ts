@@ -1,0 +1,34 @@
+import { createHash } from 'node:crypto'
+import type { Amount } from './amount.ts'
+import { lengthPrefixed } from './fields.ts'
+
+/** What a customer signs. */
+export interface Transaction {
+  amount: Amount
+  payeeName: string
+  payeeAccount: string
+  transactionType: string
+  reference: string
+}
+
+/**
+ * SHA-256 over every field of a transaction. Two transactions have the same digest only when they are the same, which is
+ * what binds a code to amount and payee (PSD2 RTS, Delegated Regulation (EU) 2018/389, article 5).
+ */
+export function transactionDigest(transaction: Transaction): Buffer {
+  const { amount, payeeName, payeeAccount, transactionType, reference } = transaction
+  return createHash('sha256')
+    .update(
+      lengthPrefixed([
+        'signature-router/transaction/v1',
+        amount.currency,
+        String(amount.units),
+        String(amount.nanos),
+        payeeName,
+        payeeAccount,
+        transactionType,
+        reference,
+      ]),
+    )
+    .digest()
+}
