@@ -1,0 +1,100 @@
+import type { ColumnType, Generated, JSONColumnType } from 'kysely'
+import type { ChallengeFailureReason, ChallengeStatus, Channel, DeliveryStatus } from '../domain/challenge.ts'
+import type { SignatureStatus, TimelineEventType } from '../domain/signature.ts'
+
+/** The tables as the migrations leave them. */
+export interface Schema {
+  route: RouteTable
+  signature: SignatureTable
+  idempotency_key: IdempotencyKeyTable
+  challenge: ChallengeTable
+  attempt: AttemptTable
+  timeline: TimelineTable
+}
+
+interface RouteTable {
+  id: Generated<string>
+  priority: number
+  channel: Channel
+  calling_prefix: string | null
+  transaction_type: string | null
+  currency: string | null
+  min_amount: string | null
+  max_amount: string | null
+  provider: string
+  enabled: Generated<boolean>
+}
+
+interface SignatureTable {
+  id: string
+  caller: string
+  status: SignatureStatus
+  customer_hmac: Buffer
+  phone_hmac: Buffer
+  phone_ciphertext: Buffer
+  phone_key_id: string
+  phone_masked: string
+  locale: string
+  amount: string
+  currency: string
+  payee_name: string
+  payee_account: string
+  transaction_type: string
+  reference: string
+  transaction_digest: Buffer
+  created_at: Date
+  expires_at: Date
+  completed_at: Date | null
+}
+
+interface IdempotencyKeyTable {
+  caller: string
+  key: string
+  fingerprint: Buffer
+  signature_id: string
+  created_at: Generated<Date>
+}
+
+interface ChallengeTable {
+  id: string
+  signature_id: string
+  channel: Channel
+  provider: string
+  /** The routing table's row as it was when it matched. */
+  route: JSONColumnType<Record<string, string | number | null>>
+  status: ChallengeStatus
+  /** Null until a delivery has ended. */
+  delivery_status: DeliveryStatus | null
+  /** Until then the process that delivers is believed alive; later without a delivery_status, the outcome is unknown. */
+  lease_expires_at: Date
+  provider_challenge_id: string | null
+  provider_proof: ColumnType<object | null, string | undefined, string>
+  tries_used: Generated<number>
+  max_tries: number
+  failure_reason: ChallengeFailureReason | null
+  provider_error_code: string | null
+  created_at: Date
+  sent_at: Date | null
+  code_hmac: Buffer
+  code_key_id: string
+  expires_at: Date
+}
+
+interface AttemptTable {
+  challenge_id: string
+  /** 1 for the first call of the challenge's delivery. */
+  number: number
+  outcome: string
+  provider_error_code: string | null
+  started_at: Date
+  ended_at: Date
+}
+
+interface TimelineTable {
+  signature_id: string
+  position: number
+  created_at: Generated<Date>
+  type: TimelineEventType
+  challenge_id: string | null
+  details: JSONColumnType<Record<string, string>>
+}

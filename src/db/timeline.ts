@@ -1,0 +1,42 @@
+import { sql } from 'kysely'
+import type { TimelineEvent, TimelineEventType } from '../domain/signature.ts'
+import type { Db, Trx } from './database.ts'
+
+/**
+ * Adds an event to a signature's timeline. The transaction must hold the signature's row, by having written or locked
+ * it: that is what keeps positions free of gaps and doubles.
+ */
+export async function appendTimeline(
+  trx: Trx,
+  signatureId: string,
+  type: TimelineEventType,
+  challengeId: string | null,
+  details: Record<string, string> = {},
+): Promise<void> {
+  await trx
+    .insertInto('timeline')
+    .columns(['signature_id', 'position', 'type', 'challenge_id', 'details'])
+    .expression((eb) =>
+      eb
+        .selectFrom('timeline')
+        .where('signature_id', '=', signatureId)
+        .select([
+          sql<string>`${signatureId}::uuid`.as('signature_id'),
+          sql<number>`coalesce(max(position), 0) + 1`.as('position'),
+          sql<TimelineEventType>`${type}`.as('type'),
+          sql<string | null>`${challengeId}::uuid`.as('challenge_id'),
+          sql<Record<string, string>>`${JSON.stringify(details)}::jsonb`.as('details'),
+        ]),
+    )
+    .execute()
+}
+
+/** A signature's timeline, oldest first. */
+export async function readTimeline(db: Db, signatureId: string): Promise<TimelineEvent[]> {
+  return db
+    .selectFrom('timeline')
+    .where('signature_id', '=', signatureId)
+    .orderBy('position')
+    .select(['position', 'created_at as createdAt', 'type', 'challenge_id as challengeId', 'details'])
+    .execute()
+}
