@@ -1,0 +1,154 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import pRetry from 'p-retry'
+import type { Logger } from '../telemetry/logger.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import {
+  type ChallengeMessage,
+  type FailureClass,
+  ProviderError,
+  type ProviderResult,
+  type SignatureProvider,
+} from './provider.ts'
+
+/** How hard a delivery tries. */
+export interface DeliveryPolicy {
+  /** Calls after the first. */
+  retries: number
+  /** Wait before the first retry; doubles with each. */
+  backoffMs: number
+  /** For each call, from connecting to the last byte. */
+  callTimeoutMs: number
+  /** For all calls and waits together. */
+  budgetMs: number
+}
+
+/** One call to a provider. */
+export interface Attempt {
+  /** 1 for the first. */
+  number: number
+  outcome: 'sent' | FailureClass
+  providerErrorCode: string | null
+  startedAt: Date
+  endedAt: Date
+}
+
+/** How a delivery ended, with every call it made. */
+export type DeliveryOutcome = { attempts: Attempt[] } & (
+  | ({ outcome: 'sent' } & ProviderResult)
+  /** Some call may have sent the message, and none proved it. */
+  | { outcome: 'unknown' }
+  | {
+      outcome: 'failed'
+      reason: 'DESTINATION_UNREACHABLE' | 'PROVIDER_UNAVAILABLE'
+      providerErrorCode: string | null
+    }
+)
+
+interface DeliveryTools {
+  policy: DeliveryPolicy
+  metrics: Metrics
+  log: Logger
+  clock: () => Date
+}
+
+export type Deliver = (
+  provider: SignatureProvider,
+  message: ChallengeMessage,
+  signal: AbortSignal,
+) => Promise<DeliveryOutcome>
+
+/**
+ * Makes the function that delivers a message: calls the provider, again while trying again helps, within the policy and
+ * the caller's signal. It never throws; what it could not do is in the outcome.
+ */
+export function createDeliver({ policy, metrics, log, clock }: DeliveryTools): Deliver {
+  return async (provider, message, signal) => {
+    const counted = metrics.provider(provider.name)
+    const attempts: Attempt[] = []
+    const budget = AbortSignal.any([signal, AbortSignal.timeout(policy.budgetMs)])
+    const deadline = performance.now() + policy.budgetMs
+    const fields = { provider: provider.name, challenge_id: message.challengeId }
+    let result: ProviderResult | undefined
+
+    async function call(number: number): Promise<void> {
+      const startedAt = clock()
+      const stopTimer = counted.latency.startTimer()
+      const end = (status: 'success' | 'error', outcome: Attempt['outcome'], providerErrorCode: string | null) => {
+        stopTimer({ status })
+        attempts.push({ number, outcome, providerErrorCode, startedAt, endedAt: clock() })
+      }
+      try {
+        const timeout = AbortSignal.timeout(policy.callTimeoutMs)
+        result = await provider.sendChallenge(message, AbortSignal.any([budget, timeout]))
+        end('success', 'sent', null)
+      } catch (thrown) {
+        const error = asProviderError(provider.name, thrown)
+        end('error', error.failureClass, error.providerErrorCode)
+        counted.errors.inc({ error_code: error.providerErrorCode })
+        log.error(
+          {
+            ...fields,
+            attempt: number,
+            provider_error_code: error.providerErrorCode,
+            failure_class: error.failureClass,
+            ...(error !== thrown && { error: thrown }),
+          },
+          'provider call failed',
+        )
+        throw error
+      }
+    }
+
+    await pRetry(call, {
+      retries: policy.retries,
+      minTimeout: policy.backoffMs,
+      factor: 2,
+      signal: budget,
+      async shouldRetry({ error, retryDelay }) {
+        if (!(error instanceof ProviderError) || !isRetriable(error)) return false
+        const { retryAfterMs = 0 } = error
+        // A wait that outlasts the budget can only end in nothing: better to say so now.
+        if (performance.now() + Math.max(retryAfterMs, retryDelay) >= deadline) return false
+        await sleep(Math.max(0, retryAfterMs - retryDelay), undefined, { signal: budget })
+        return true
+      },
+    }).catch(() => {
+      // What happened is in attempts and result; p-retry also rejects when its signal fires after a success.
+    })
+
+    const outcome = outcomeOf(result, attempts)
+    counted.calls.inc({ status: outcome.outcome === 'sent' ? 'success' : 'failed_all_retries' })
+    metrics.deliveries.inc({ provider: provider.name, channel: provider.channel, outcome: outcome.outcome })
+    if (outcome.outcome === 'sent') {
+      log.info(
+        { ...fields, provider_challenge_id: outcome.providerChallengeId, attempts: attempts.length },
+        'challenge sent',
+      )
+    } else {
+      log.warn({ ...fields, attempts: attempts.length, outcome: outcome.outcome }, 'delivery gave up')
+    }
+    return outcome
+  }
+}
+
+function isRetriable({ failureClass }: ProviderError): boolean {
+  return failureClass === 'transient' || failureClass === 'unknown'
+}
+
+/** An adapter that throws anything else has a bug, and whether it sent the message before that can't be known. */
+function asProviderError(provider: string, thrown: unknown): ProviderError {
+  return thrown instanceof ProviderError ? thrown : new ProviderError(provider, 'ADAPTER_FAULT', 'unproven')
+}
+
+function outcomeOf(result: ProviderResult | undefined, attempts: Attempt[]): DeliveryOutcome {
+  if (result) return { outcome: 'sent', ...result, attempts }
+  if (attempts.some(({ outcome }) => outcome === 'unknown' || outcome === 'unproven'))
+    return { outcome: 'unknown', attempts }
+  const last = attempts.at(-1)
+  return {
+    outcome: 'failed',
+    reason: last?.outcome === 'recipient' ? 'DESTINATION_UNREACHABLE' : 'PROVIDER_UNAVAILABLE',
+    providerErrorCode: last?.providerErrorCode ?? null,
+    attempts,
+  }
+}

@@ -1,0 +1,54 @@
+import { once } from 'node:events'
+import pino, { type DestinationStream, type Logger as PinoLogger } from 'pino'
+
+export type Logger = PinoLogger
+
+/** What a stalled reader may hold back before lines are dropped. */
+const BUFFER_BYTES = 1024 * 1024
+const FLUSH_MS = 1_000
+
+/**
+ * Standard output as a log destination that never makes its writer wait: beyond its buffer it drops lines and says so.
+ * Disposing writes what is buffered, unless the reader stands still.
+ */
+export function openLog(onDrop: () => void): DestinationStream & AsyncDisposable {
+  const destination = pino.destination({ fd: 1, sync: false, maxLength: BUFFER_BYTES })
+  destination.on('drop', onDrop)
+  return {
+    write: (line) => destination.write(line),
+    async [Symbol.asyncDispose]() {
+      destination.end()
+      await Promise.race([once(destination, 'close'), once(AbortSignal.timeout(FLUSH_MS), 'abort')])
+    },
+  }
+}
+
+/** A logger of JSON lines. Give it fields that are known to hold nothing personal; errors are reduced to type, code and stack. */
+export function createLogger(level: string, destination: DestinationStream): Logger {
+  return pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      serializers: { error: describeError },
+    },
+    destination,
+  )
+}
+
+/**
+ * What a log may say of an error. Messages stay out, as libraries put values into them (PostgreSQL quotes the row that
+ * breaks a constraint); the stack tells where.
+ */
+function describeError(error: unknown): object {
+  if (!(error instanceof Error)) return { type: typeof error }
+  const { stack = '', name } = error
+  const frames = stack.split('\n').filter((line) => line.trimStart().startsWith('at '))
+  return {
+    type: name,
+    ...('code' in error && { code: String(error.code) }),
+    stack: frames.join('\n'),
+    ...(error.cause instanceof Error && { cause: describeError(error.cause) }),
+  }
+}

@@ -1,0 +1,92 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+
+/** What one vendor's adapters count. */
+interface ProviderMetrics {
+  /** Deliveries by how they ended after all their calls. */
+  calls: Counter<'status'>
+  /** Seconds of one call. */
+  latency: Histogram<'status'>
+  /** Failed calls by the provider's code. */
+  errors: Counter<'error_code'>
+}
+
+export type Metrics = ReturnType<typeof createMetrics>
+
+/** Every metric of the service, in a registry of its own. No label holds a customer, a phone number or an id. */
+export function createMetrics() {
+  const registry = new Registry()
+  const registers = [registry]
+  const vendors = new Map<string, ProviderMetrics>()
+  collectDefaultMetrics({ register: registry })
+
+  return {
+    registry,
+    /** The metrics of the vendor that a provider's name begins with: `twilio-sms` counts under `provider_twilio_…`. */
+    provider(name: string): ProviderMetrics {
+      const vendor = name.split('-')[0] ?? name
+      const known = vendors.get(vendor) ?? createProviderMetrics(vendor, registers)
+      vendors.set(vendor, known)
+      return known
+    },
+    deliveries: new Counter({
+      name: 'challenge_deliveries_total',
+      help: 'Challenges by how their delivery ended: sent, unknown, failed.',
+      labelNames: ['provider', 'channel', 'outcome'],
+      registers,
+    }),
+    signatures: new Counter({
+      name: 'signatures_total',
+      help: 'Signatures that came to a status.',
+      labelNames: ['status'],
+      registers,
+    }),
+    rpcDuration: new Histogram({
+      name: 'rpc_duration_seconds',
+      help: 'Time from an RPC to the end of its answer.',
+      labelNames: ['method', 'code'],
+      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30],
+      registers,
+    }),
+    /** Shows the connections of a database pool. */
+    watchPool(poolSize: () => { total: number; idle: number; waiting: number }) {
+      new Gauge({
+        name: 'database_pool_connections',
+        help: 'Database connections by state; waiting are callers without one.',
+        labelNames: ['state'],
+        registers,
+        collect() {
+          for (const [state, count] of Object.entries(poolSize())) this.set({ state }, count)
+        },
+      })
+    },
+    logLinesDropped: new Counter({
+      name: 'log_lines_dropped_total',
+      help: 'Log writes given up because the reader of the log stood still and the buffer was full.',
+      registers,
+    }),
+  }
+}
+
+function createProviderMetrics(vendor: string, registers: Registry[]): ProviderMetrics {
+  return {
+    calls: new Counter({
+      name: `provider_${vendor}_calls_total`,
+      help: 'Deliveries by how they ended after all their calls.',
+      labelNames: ['status'],
+      registers,
+    }),
+    latency: new Histogram({
+      name: `provider_${vendor}_latency_seconds`,
+      help: 'Time of one call to the provider.',
+      labelNames: ['status'],
+      buckets: [0.05, 0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 10],
+      registers,
+    }),
+    errors: new Counter({
+      name: `provider_${vendor}_errors_total`,
+      help: "Failed calls by the provider's code.",
+      labelNames: ['error_code'],
+      registers,
+    }),
+  }
+}
