@@ -1,0 +1,156 @@
+import type { Keys } from './domain/keys.ts'
+import { environmentSecrets } from './secrets/environment.ts'
+import { KEY, KEY_RING } from './secrets/keys.ts'
+import type { SecretName } from './secrets/secret-source.ts'
+import {
+  type Env,
+  httpUrl,
+  matching,
+  oneOf,
+  type Rule,
+  seconds,
+  settingReader,
+  wholeNumber,
+} from './secrets/settings.ts'
+import { vaultSecrets } from './secrets/vault.ts'
+
+/** Everything a process is told at its start. */
+export interface Config {
+  /** NODE_ENV is `production`: nothing embedded or simulated is used. */
+  readonly production: boolean
+  /** HOST: the address all ports listen on. */
+  readonly host: string
+  /** GRPC_PORT; 0 is any free port, as for the other ports. */
+  readonly grpcPort: number
+  /** HTTP_PORT: metrics, health and webhooks. */
+  readonly httpPort: number
+  /** SANDBOX_PORT: the Twilio simulator, when it is used. */
+  readonly sandboxPort: number
+  /** DATA_DIR as given: where the embedded database and its keys are kept. */
+  readonly dataDir: string
+  /** DATABASE_URL, a secret; undefined means the embedded PostgreSQL. */
+  readonly databaseUrl: string | undefined
+  /** TWILIO_*; undefined means the Twilio simulator. */
+  readonly twilio: TwilioConfig | undefined
+  /** TWILIO_TIMEOUT_SECONDS: the most one call to Twilio may take, in milliseconds. */
+  readonly twilioTimeoutMs: number
+  /** CHALLENGE_TTL_SECONDS: how long a code may be used, in milliseconds. */
+  readonly challengeTtlMs: number
+  /** CHALLENGE_MAX_TRIES: how many codes may be submitted for one challenge. */
+  readonly challengeMaxTries: number
+  /** DELIVERY_BUDGET_SECONDS: the most one delivery may take with all its retries, in milliseconds. */
+  readonly deliveryBudgetMs: number
+  /** DELIVERY_RETRIES: calls after the first one, for one delivery by one provider. */
+  readonly deliveryRetries: number
+  /** DELIVERY_BACKOFF_MS: the wait before the first retry, in milliseconds; it doubles with each further one. */
+  readonly deliveryBackoffMs: number
+  /** LOG_LEVEL: the least severe level that is logged. */
+  readonly logLevel: LogLevel
+  /** CODE_KEYS, PII_KEYS and INDEX_KEY; undefined only with the embedded database, which has keys of its own. */
+  readonly keys: Keys | undefined
+}
+
+interface TwilioConfig {
+  readonly accountSid: string
+  /** A secret: never to be logged. */
+  readonly authToken: string
+  /** An E.164 number or an alphanumeric sender id. */
+  readonly fromNumber: string
+  /** Without a slash or the API's version at its end. */
+  readonly apiUrl: string
+}
+
+type LogLevel = (typeof LOG_LEVELS)[number]
+
+/** Says at once everything that keeps the process from starting. It never holds a setting's value. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+  /** One line for each, `NAME: what it must be`. */
+  readonly problems: string[]
+
+  constructor(problems: string[]) {
+    super(problems.join('\n'))
+    this.problems = problems
+  }
+}
+
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
+
+const TWILIO_SECRETS: SecretName[] = ['TWILIO_ACCOUNT_SID', 'TWILIO_AUTH_TOKEN', 'TWILIO_FROM_NUMBER']
+const KEY_SECRETS: SecretName[] = ['CODE_KEYS', 'PII_KEYS', 'INDEX_KEY']
+const SECRETS: SecretName[] = ['DATABASE_URL', ...TWILIO_SECRETS, ...KEY_SECRETS]
+
+const PORT = wholeNumber(0, 65_535)
+const HOST = matching(/^[\w.:%-]+$/, 'a host name or an IP address')
+const DIRECTORY = matching(/^[^\0]+$/, 'a path')
+const DATABASE_URL: Rule<string> = {
+  mustBe: 'a URL that starts with postgres:// or postgresql://',
+  parse: (text) => (/^postgres(ql)?:\/\/./.test(text) && URL.canParse(text) ? text : undefined),
+}
+const ACCOUNT_SID = matching(/^AC[0-9a-fA-F]{32}$/, 'AC and 32 hexadecimal digits')
+const AUTH_TOKEN = matching(/^\S+$/, 'a token without white space')
+/** https://www.twilio.com/docs/glossary/what-is-alphanumeric-sender-id */
+const FROM_NUMBER = matching(
+  /^(\+[1-9]\d{1,14}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11})$/,
+  'an E.164 number, or a sender id of up to 11 letters, digits and spaces with at least one letter',
+)
+
+/**
+ * Reads the settings, and the secrets from where SECRETS_SOURCE says.
+ * @throws ConfigError naming everything that is missing, wrong or unreadable; the signal's reason when it is aborted.
+ */
+export async function loadConfig(env: Env, signal = new AbortController().signal): Promise<Config> {
+  const problems: string[] = []
+  const setting = settingReader(env, problems)
+  const production = env.NODE_ENV === 'production'
+  const settings = {
+    production,
+    host: setting('HOST', HOST, '127.0.0.1'),
+    grpcPort: setting('GRPC_PORT', PORT, 50_051),
+    httpPort: setting('HTTP_PORT', PORT, 8080),
+    sandboxPort: setting('SANDBOX_PORT', PORT, 8025),
+    dataDir: setting('DATA_DIR', DIRECTORY, '.data'),
+    twilioTimeoutMs: setting('TWILIO_TIMEOUT_SECONDS', seconds(60), 5_000),
+    challengeTtlMs: setting('CHALLENGE_TTL_SECONDS', wholeNumber(30, 600), 300) * 1000,
+    challengeMaxTries: setting('CHALLENGE_MAX_TRIES', wholeNumber(1, 5), 3),
+    deliveryBudgetMs: setting('DELIVERY_BUDGET_SECONDS', seconds(60), 15_000),
+    deliveryRetries: setting('DELIVERY_RETRIES', wholeNumber(0, 3), 3),
+    deliveryBackoffMs: setting('DELIVERY_BACKOFF_MS', wholeNumber(1, 5_000), 500),
+    logLevel: setting('LOG_LEVEL', oneOf(...LOG_LEVELS), 'info'),
+  }
+  const twilioUrl = setting('TWILIO_API_URL', httpUrl(production ? 'nowhere' : 'anywhere'), 'https://api.twilio.com')
+  const fromVault = setting('SECRETS_SOURCE', oneOf('environment', 'vault'), 'environment') === 'vault'
+
+  const source = fromVault ? vaultSecrets(env, production) : environmentSecrets(env)
+  const found = await source.read(SECRETS, signal)
+  const { values, missing } = found
+  signal.throwIfAborted()
+  problems.push(...found.problems)
+
+  const requireAll = (names: SecretName[], why: string) => {
+    for (const name of names) if (missing[name]) problems.push(`${name}: is required ${why}; ${missing[name]}`)
+  }
+  const partly = (names: SecretName[]) => names.some((name) => !missing[name])
+  if (production) requireAll(SECRETS, 'with NODE_ENV=production')
+  else {
+    if (partly(TWILIO_SECRETS)) requireAll(TWILIO_SECRETS, 'with the other Twilio credentials')
+    if (!missing.DATABASE_URL) requireAll(KEY_SECRETS, 'with DATABASE_URL, the same for all replicas')
+    else if (partly(KEY_SECRETS)) requireAll(KEY_SECRETS, 'with the other keys')
+  }
+
+  const secret = settingReader(values, problems)
+  const databaseUrl = secret('DATABASE_URL', DATABASE_URL, undefined)
+  const accountSid = secret('TWILIO_ACCOUNT_SID', ACCOUNT_SID, undefined)
+  const authToken = secret('TWILIO_AUTH_TOKEN', AUTH_TOKEN, undefined)
+  const fromNumber = secret('TWILIO_FROM_NUMBER', FROM_NUMBER, undefined)
+  const code = secret('CODE_KEYS', KEY_RING, undefined)
+  const pii = secret('PII_KEYS', KEY_RING, undefined)
+  const index = secret('INDEX_KEY', KEY, undefined)
+
+  if (problems.length > 0) throw new ConfigError(problems)
+  // Nothing is wrong, so each group is here whole or not at all.
+  const apiUrl = twilioUrl.replace(/\/*\/2010-04-01$/, '')
+  const twilio = accountSid && authToken && fromNumber ? { accountSid, authToken, fromNumber, apiUrl } : undefined
+  const keys = code && pii && index ? { code, pii, index } : undefined
+  return { ...settings, databaseUrl, twilio, keys }
+}

@@ -1,0 +1,24 @@
+/** Every setting that may be kept in a secret store. */
+export type SecretName =
+  | 'DATABASE_URL'
+  | 'TWILIO_ACCOUNT_SID'
+  | 'TWILIO_AUTH_TOKEN'
+  | 'TWILIO_FROM_NUMBER'
+  | 'CODE_KEYS'
+  | 'PII_KEYS'
+  | 'INDEX_KEY'
+
+/** A secret in neither `values` nor `missing` is there but couldn't be read: a problem says why. */
+export interface ReadSecrets {
+  readonly values: Partial<Record<SecretName, string>>
+  /** The secrets that don't exist, each with what to do to provide it. */
+  readonly missing: Partial<Record<SecretName, string>>
+  /** Lines of `NAME: what it must be`, which never hold a value. */
+  readonly problems: readonly string[]
+}
+
+/** Where secrets are kept. */
+export interface SecretSource {
+  /** Reads the named secrets. Problems are collected, not thrown, so that all of them are known at once. */
+  read(names: readonly SecretName[], signal: AbortSignal): Promise<ReadSecrets>
+}

@@ -1,0 +1,284 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { ConfigError, loadConfig } from '../../src/config.ts'
+
+type Env = Record<string, string | undefined>
+
+const key = (byte: number) => Buffer.alloc(32, byte).toString('base64')
+const KEYS = { CODE_KEYS: `c1:${key(1)}`, PII_KEYS: `p2:${key(2)},p1:${key(3)}`, INDEX_KEY: key(4) }
+const TWILIO = {
+  TWILIO_ACCOUNT_SID: `AC${'0123456789abcdef'.repeat(2)}`,
+  TWILIO_AUTH_TOKEN: 'a-twilio-token',
+  TWILIO_FROM_NUMBER: '+15005550006',
+}
+const PRODUCTION = { NODE_ENV: 'production', DATABASE_URL: 'postgres://bank:pw@db/signatures', ...TWILIO, ...KEYS }
+
+let directory: string
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'config-'))
+})
+afterAll(() => rm(directory, { recursive: true }))
+
+async function problemsOf(env: Env): Promise<string[]> {
+  const error = await loadConfig(env).then(
+    () => undefined,
+    (error: unknown) => error,
+  )
+  if (!error) return []
+  if (!(error instanceof ConfigError)) throw error
+  expect(error.message).toBe(error.problems.join('\n'))
+  return error.problems
+}
+
+/** The settings that the problems are about, in order of the alphabet. */
+async function namesOf(env: Env): Promise<string[]> {
+  return (await problemsOf(env)).map((problem) => problem.replace(/:.*/, '')).sort()
+}
+
+async function file(name: string, text: string): Promise<string> {
+  const path = join(directory, name)
+  await writeFile(path, text)
+  return path
+}
+
+test('without any setting everything has its default, with an embedded database and a simulator', async () => {
+  expect(await loadConfig({})).toEqual({
+    production: false,
+    host: '127.0.0.1',
+    grpcPort: 50051,
+    httpPort: 8080,
+    sandboxPort: 8025,
+    dataDir: '.data',
+    databaseUrl: undefined,
+    twilio: undefined,
+    twilioTimeoutMs: 5000,
+    challengeTtlMs: 300_000,
+    challengeMaxTries: 3,
+    deliveryBudgetMs: 15_000,
+    deliveryRetries: 3,
+    deliveryBackoffMs: 500,
+    logLevel: 'info',
+    keys: undefined,
+  })
+})
+
+test('an empty setting is an unset one', async () => {
+  const empty = { GRPC_PORT: '', LOG_LEVEL: '', DATABASE_URL: '', TWILIO_AUTH_TOKEN: '', INDEX_KEY_FILE: '' }
+  expect(await loadConfig(empty)).toEqual(await loadConfig({}))
+})
+
+test('every setting can be set', async () => {
+  const config = await loadConfig({
+    ...PRODUCTION,
+    HOST: '::',
+    GRPC_PORT: '0',
+    HTTP_PORT: '65535',
+    SANDBOX_PORT: '1',
+    DATA_DIR: './some/../data',
+    TWILIO_API_URL: 'https://proxy.bank/twilio/2010-04-01/',
+    TWILIO_TIMEOUT_SECONDS: '0.25',
+    CHALLENGE_TTL_SECONDS: '600',
+    CHALLENGE_MAX_TRIES: '5',
+    DELIVERY_BUDGET_SECONDS: '60',
+    DELIVERY_RETRIES: '0',
+    DELIVERY_BACKOFF_MS: '1',
+    LOG_LEVEL: 'silent',
+  })
+  expect(config).toEqual({
+    production: true,
+    host: '::',
+    grpcPort: 0,
+    httpPort: 65535,
+    sandboxPort: 1,
+    dataDir: './some/../data',
+    databaseUrl: PRODUCTION.DATABASE_URL,
+    twilio: {
+      accountSid: TWILIO.TWILIO_ACCOUNT_SID,
+      authToken: TWILIO.TWILIO_AUTH_TOKEN,
+      fromNumber: TWILIO.TWILIO_FROM_NUMBER,
+      apiUrl: 'https://proxy.bank/twilio',
+    },
+    twilioTimeoutMs: 250,
+    challengeTtlMs: 600_000,
+    challengeMaxTries: 5,
+    deliveryBudgetMs: 60_000,
+    deliveryRetries: 0,
+    deliveryBackoffMs: 1,
+    logLevel: 'silent',
+    keys: {
+      code: { currentId: 'c1', byId: new Map([['c1', Buffer.alloc(32, 1)]]) },
+      pii: {
+        currentId: 'p2',
+        byId: new Map([
+          ['p2', Buffer.alloc(32, 2)],
+          ['p1', Buffer.alloc(32, 3)],
+        ]),
+      },
+      index: Buffer.alloc(32, 4),
+    },
+  })
+})
+
+test('every problem is told at once, one line each, and none holds a value', async () => {
+  const env = {
+    NODE_ENV: 'production',
+    HOST: 'host with spaces',
+    GRPC_PORT: '65536',
+    CHALLENGE_TTL_SECONDS: '29.5',
+    DELIVERY_RETRIES: '-4',
+    LOG_LEVEL: 'chatty',
+    SECRETS_SOURCE: 'sticky-note',
+    TWILIO_API_URL: 'http://user:hunter2@elsewhere.example',
+    TWILIO_ACCOUNT_SID: 'SK-not-an-account',
+    TWILIO_AUTH_TOKEN: 'token with spaces',
+    TWILIO_FROM_NUMBER: '0049123456',
+    DATABASE_URL: 'mysql://root:letmein@db',
+    CODE_KEYS: `k1:${key(7)},k1:${key(8)}`,
+    PII_KEYS_FILE: join(directory, 'no-such-file'),
+  }
+  expect(await namesOf(env)).toEqual([
+    'CHALLENGE_TTL_SECONDS',
+    'CODE_KEYS',
+    'DATABASE_URL',
+    'DELIVERY_RETRIES',
+    'GRPC_PORT',
+    'HOST',
+    'INDEX_KEY',
+    'LOG_LEVEL',
+    'PII_KEYS_FILE',
+    'SECRETS_SOURCE',
+    'TWILIO_ACCOUNT_SID',
+    'TWILIO_API_URL',
+    'TWILIO_AUTH_TOKEN',
+    'TWILIO_FROM_NUMBER',
+  ])
+  const message = (await problemsOf(env)).join('\n').replaceAll('NODE_ENV=production', '')
+  for (const value of Object.values(env)) expect(message).not.toContain(value)
+  for (const part of ['hunter2', 'letmein', key(7), key(8)]) expect(message).not.toContain(part)
+})
+
+test.for([
+  ['GRPC_PORT', '80 80'],
+  ['HTTP_PORT', '0x50'],
+  ['SANDBOX_PORT', '-1'],
+  ['TWILIO_TIMEOUT_SECONDS', '0'],
+  ['TWILIO_TIMEOUT_SECONDS', '60.001'],
+  ['TWILIO_TIMEOUT_SECONDS', '1e1'],
+  ['CHALLENGE_TTL_SECONDS', '29'],
+  ['CHALLENGE_TTL_SECONDS', '601'],
+  ['CHALLENGE_MAX_TRIES', '0'],
+  ['CHALLENGE_MAX_TRIES', '6'],
+  ['DELIVERY_BUDGET_SECONDS', '0.0001'],
+  ['DELIVERY_RETRIES', '4'],
+  ['DELIVERY_BACKOFF_MS', '0'],
+  ['DELIVERY_BACKOFF_MS', '5001'],
+  ['LOG_LEVEL', 'INFO'],
+  ['TWILIO_API_URL', 'ftp://api.twilio.com'],
+  ['TWILIO_API_URL', 'https://api.twilio.com?'],
+  ['TWILIO_API_URL', 'https://api.twilio.com/#x'],
+  ['TWILIO_API_URL', 'api.twilio.com'],
+] as const)('%s=%s is refused', async ([name, value]) => {
+  expect(await namesOf({ [name]: value })).toEqual([name])
+})
+
+test.for([
+  ['https://api.twilio.com', 'https://api.twilio.com'],
+  ['https://api.twilio.com///', 'https://api.twilio.com'],
+  ['https://api.twilio.com/2010-04-01', 'https://api.twilio.com'],
+  ['http://127.0.0.1:8025/2010-04-01/', 'http://127.0.0.1:8025'],
+  ['https://proxy/twilio//2010-04-01//', 'https://proxy/twilio'],
+] as const)('TWILIO_API_URL %s means %s', async ([url, base]) => {
+  expect((await loadConfig({ ...TWILIO, TWILIO_API_URL: url })).twilio?.apiUrl).toBe(base)
+})
+
+test.for(['+34600111222', 'BANK', 'My Bank 24'])('messages can be sent from %s', async (from) => {
+  expect((await loadConfig({ ...TWILIO, TWILIO_FROM_NUMBER: from })).twilio?.fromNumber).toBe(from)
+})
+
+test.for(['600111222', '+0600111222', '12345', 'TwelveLetter', 'B@nk', '+34600111222\n'])(
+  'messages cannot be sent from %j',
+  async (from) => {
+    expect(await namesOf({ ...TWILIO, TWILIO_FROM_NUMBER: from })).toEqual(['TWILIO_FROM_NUMBER'])
+  },
+)
+
+test('some Twilio credentials without the others are refused, naming the missing ones', async () => {
+  expect(await namesOf({ TWILIO_AUTH_TOKEN: 't' })).toEqual(['TWILIO_ACCOUNT_SID', 'TWILIO_FROM_NUMBER'])
+})
+
+test('some keys without the others are refused, naming the missing ones', async () => {
+  expect(await namesOf({ ...KEYS, PII_KEYS: '' })).toEqual(['PII_KEYS'])
+})
+
+test('the embedded database can be given keys', async () => {
+  expect(await loadConfig(KEYS)).toMatchObject({ databaseUrl: undefined, keys: { index: Buffer.alloc(32, 4) } })
+})
+
+test('a database of its own needs the keys, which all replicas share', async () => {
+  const problems = await problemsOf({ DATABASE_URL: 'postgresql://db/signatures' })
+  expect(problems.map((problem) => problem.replace(/:.*/, ''))).toEqual(['CODE_KEYS', 'PII_KEYS', 'INDEX_KEY'])
+  for (const problem of problems) expect(problem).toContain('the same for all replicas')
+})
+
+test.for([
+  ['CODE_KEYS', key(1)],
+  ['CODE_KEYS', `:${key(1)}`],
+  ['CODE_KEYS', `a b:${key(1)}`],
+  ['CODE_KEYS', `${'i'.repeat(33)}:${key(1)}`],
+  ['CODE_KEYS', `a:${key(1)},`],
+  ['CODE_KEYS', `a:${key(1)}, b:${key(2)}`],
+  ['PII_KEYS', `a:${key(1)},a:${key(2)}`],
+  ['PII_KEYS', `a:${key(1)}!`],
+  ['PII_KEYS', `a:${key(1).replace('=', '')}`],
+  ['PII_KEYS', `a:${Buffer.alloc(31).toString('base64')}`],
+  ['INDEX_KEY', Buffer.alloc(33).toString('base64')],
+  ['INDEX_KEY', Buffer.alloc(32, 255).toString('base64url')],
+  ['INDEX_KEY', `a:${key(1)}`],
+] as const)('malformed keys are refused: %s=%s', async ([name, value]) => {
+  expect(await namesOf({ ...KEYS, [name]: value })).toEqual([name])
+})
+
+test('production refuses to start on defaults and names everything that is missing', async () => {
+  expect(await namesOf({ NODE_ENV: 'production' })).toEqual([
+    'CODE_KEYS',
+    'DATABASE_URL',
+    'INDEX_KEY',
+    'PII_KEYS',
+    'TWILIO_ACCOUNT_SID',
+    'TWILIO_AUTH_TOKEN',
+    'TWILIO_FROM_NUMBER',
+  ])
+})
+
+test('production calls Twilio over https only', async () => {
+  expect(await namesOf({ ...PRODUCTION, TWILIO_API_URL: 'http://127.0.0.1:8025' })).toEqual(['TWILIO_API_URL'])
+})
+
+test('a secret can come from a file, without the white space around it', async () => {
+  const path = await file('token', '\ta-token-from-a-file\r\n\n')
+  const config = await loadConfig({ ...TWILIO, TWILIO_AUTH_TOKEN: '', TWILIO_AUTH_TOKEN_FILE: path })
+  expect(config.twilio?.authToken).toBe('a-token-from-a-file')
+})
+
+test('a secret that is set twice is refused', async () => {
+  const env = { ...TWILIO, TWILIO_AUTH_TOKEN_FILE: await file('twice', 'x') }
+  expect(await problemsOf(env)).toEqual(['TWILIO_AUTH_TOKEN: must not be set together with TWILIO_AUTH_TOKEN_FILE'])
+})
+
+test('a secret file that is empty, a directory or not there is a problem of its own, not a missing secret', async () => {
+  const env = {
+    DATABASE_URL_FILE: directory,
+    CODE_KEYS_FILE: join(directory, 'gone'),
+    PII_KEYS_FILE: await file('empty', ' \n'),
+    INDEX_KEY: key(4),
+  }
+  expect(await namesOf(env)).toEqual(['CODE_KEYS_FILE', 'DATABASE_URL_FILE', 'PII_KEYS_FILE'])
+  expect((await problemsOf(env)).join()).not.toContain(directory)
+})
+
+test('an aborted start throws the reason of the abort', async () => {
+  const reason = new Error('stopping')
+  await expect(loadConfig({ GRPC_PORT: 'x' }, AbortSignal.abort(reason))).rejects.toBe(reason)
+})
