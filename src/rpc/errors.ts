@@ -1,0 +1,44 @@
+import { durationFromMs } from '@bufbuild/protobuf/wkt'
+import { Code, ConnectError } from '@connectrpc/connect'
+import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from '../../gen/google/rpc/error_details_pb.ts'
+import type { AppError, ErrorReason } from '../errors.ts'
+
+const DOMAIN = 'signature.bank'
+
+const WIRE: Record<ErrorReason, Code> = {
+  INVALID_FIELD: Code.InvalidArgument,
+  SIGNATURE_NOT_FOUND: Code.NotFound,
+  CHALLENGE_NOT_FOUND: Code.NotFound,
+  CODE_REJECTED: Code.FailedPrecondition,
+  TRIES_EXHAUSTED: Code.FailedPrecondition,
+  SIGNATURE_EXPIRED: Code.FailedPrecondition,
+  SIGNATURE_ALREADY_SIGNED: Code.FailedPrecondition,
+  SIGNATURE_ABORTED: Code.FailedPrecondition,
+  TRANSACTION_MISMATCH: Code.FailedPrecondition,
+  DESTINATION_UNREACHABLE: Code.FailedPrecondition,
+  NO_ROUTE: Code.FailedPrecondition,
+  IDEMPOTENCY_KEY_REUSED: Code.FailedPrecondition,
+  IDEMPOTENCY_IN_PROGRESS: Code.Aborted,
+  PROVIDER_UNAVAILABLE: Code.Unavailable,
+  STORAGE_UNAVAILABLE: Code.Unavailable,
+  OVERLOADED: Code.Unavailable,
+  SHUTTING_DOWN: Code.Unavailable,
+}
+
+/** An error as callers get it: code, ErrorInfo, and BadRequest or RetryInfo where they say more. */
+export function toConnectError(error: AppError): ConnectError {
+  const { reason, message, metadata, violations, retryAfterMs } = error
+  return new ConnectError(message, WIRE[reason], undefined, [
+    { desc: ErrorInfoSchema, value: { reason, domain: DOMAIN, metadata } },
+    ...(violations.length > 0 ? [{ desc: BadRequestSchema, value: { fieldViolations: violations } }] : []),
+    ...(retryAfterMs ? [{ desc: RetryInfoSchema, value: { retryDelay: durationFromMs(retryAfterMs) } }] : []),
+  ])
+}
+
+/** What a caller is told of a bug: nothing but where to look for it. */
+export function internalError(correlationId: string): ConnectError {
+  const metadata = { correlation_id: correlationId }
+  return new ConnectError('internal error', Code.Internal, undefined, [
+    { desc: ErrorInfoSchema, value: { reason: 'INTERNAL', domain: DOMAIN, metadata } },
+  ])
+}

@@ -1,0 +1,56 @@
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import { timestampFromDate } from '@bufbuild/protobuf/wkt'
+import {
+  type ChallengeSchema,
+  ChallengeStatus,
+  Channel,
+  DeliveryStatus,
+  type SignatureSchema,
+  SignatureStatus,
+} from '../../gen/bank/signature/v1/signature_pb.ts'
+import type { Challenge } from '../domain/challenge.ts'
+import type { Signature, TimelineEvent } from '../domain/signature.ts'
+
+/** A signature as the contract shows it; the timeline only where it was asked for. */
+export function toSignature(
+  signature: Signature & { timeline?: TimelineEvent[] },
+): MessageInitShape<typeof SignatureSchema> {
+  const { amount, ...transaction } = signature.transaction
+  const { currency: currencyCode, units, nanos } = amount
+  return {
+    id: signature.id,
+    status: SignatureStatus[signature.status],
+    transaction: { ...transaction, amount: { currencyCode, units, nanos } },
+    challengeIds: signature.challengeIds,
+    createTime: timestampFromDate(signature.createdAt),
+    expireTime: timestampFromDate(signature.expiresAt),
+    ...(signature.completedAt && { completeTime: timestampFromDate(signature.completedAt) }),
+    timeline: (signature.timeline ?? []).map(({ position, createdAt, type, challengeId, details }) => ({
+      position,
+      time: timestampFromDate(createdAt),
+      type,
+      challengeId: challengeId ?? '',
+      details,
+    })),
+  }
+}
+
+/** A challenge as the contract shows it. */
+export function toChallenge(challenge: Challenge): MessageInitShape<typeof ChallengeSchema> {
+  const { failure } = challenge
+  return {
+    id: challenge.id,
+    signatureId: challenge.signatureId,
+    channel: Channel[challenge.channel],
+    provider: challenge.provider,
+    status: ChallengeStatus[challenge.status],
+    deliveryStatus: DeliveryStatus[challenge.deliveryStatus ?? 'UNSPECIFIED'],
+    providerChallengeId: challenge.providerChallengeId ?? '',
+    maskedPhoneNumber: challenge.maskedPhone,
+    triesRemaining: challenge.triesRemaining,
+    createTime: timestampFromDate(challenge.createdAt),
+    ...(challenge.sentAt && { sendTime: timestampFromDate(challenge.sentAt) }),
+    expireTime: timestampFromDate(challenge.expiresAt),
+    ...(failure && { failure: { reason: failure.reason, providerErrorCode: failure.providerErrorCode ?? '' } }),
+  }
+}

@@ -1,0 +1,132 @@
+import {
+  Code,
+  ConnectError,
+  type ConnectRouter,
+  type ContextValues,
+  createContextKey,
+  type Interceptor,
+} from '@connectrpc/connect'
+import type { UniversalHandlerFn, UniversalServerResponse } from '@connectrpc/connect/protocol'
+import { codeToString } from '@connectrpc/connect/protocol-connect'
+import { findTrailerError, setTrailerStatus } from '@connectrpc/connect/protocol-grpc'
+import { v7 as uuidv7 } from 'uuid'
+import type { Context } from '../context.ts'
+import { AppError } from '../errors.ts'
+import { internalError, toConnectError } from './errors.ts'
+
+/** What a call's log line tells beside method, code and time. */
+const CALL = createContextKey<Record<string, string>>({})
+
+/** Adds to the log line of a call. Nothing personal: ids and reasons. */
+export function noteCall(values: ContextValues, fields: Record<string, string>): void {
+  values.set(CALL, { ...values.get(CALL), ...fields })
+}
+
+/** Turns whatever a use case throws into what the caller is told. `isStorageUnavailable` knows the database's own errors. */
+export function translateErrors(
+  { log }: Pick<Context, 'log'>,
+  isStorageUnavailable: (error: unknown) => boolean,
+): Interceptor {
+  return (next) => async (request) => {
+    const { signal, contextValues } = request
+    const giveUp = () => {
+      if (signal.aborted) throw ConnectError.from(signal.reason, Code.Canceled)
+    }
+    const refuse = (error: AppError) => {
+      noteCall(contextValues, { ...error.metadata, reason: error.reason })
+      return toConnectError(error)
+    }
+    try {
+      giveUp()
+      const response = await next(request)
+      giveUp()
+      return response
+    } catch (error) {
+      // A caller that has gone explains most of what fails then, and is told none of it.
+      giveUp()
+      if (error instanceof ConnectError) throw error
+      if (error instanceof AppError) throw refuse(error)
+      const correlationId = uuidv7()
+      noteCall(contextValues, { correlation_id: correlationId })
+      if (isStorageUnavailable(error)) {
+        log.error({ correlation_id: correlationId, error }, 'storage unavailable')
+        throw refuse(new AppError('STORAGE_UNAVAILABLE', 'the database is not available'))
+      }
+      log.error({ correlation_id: correlationId, error }, 'bug')
+      throw internalError(correlationId)
+    }
+  }
+}
+
+/** Calls under way, to wait for when the process drains. */
+export interface CallsUnderWay {
+  /** Resolves when no unary call is under way, at once if there is none. */
+  idle(): Promise<void>
+}
+
+/**
+ * Makes every RPC leave one log line and one measurement, also those that Connect refuses before a handler sees them.
+ * Call it when all services are added.
+ */
+export function observeCalls(router: ConnectRouter, { log, metrics }: Pick<Context, 'log' | 'metrics'>): CallsUnderWay {
+  let underWay = 0
+  let whenIdle = Promise.withResolvers<void>()
+
+  router.handlers.forEach((handler, index) => {
+    const { service, method } = handler
+    const unary = method.methodKind === 'unary'
+    const name = `${service.typeName}/${method.name}`
+    // Probes and reflection are many and tell nothing.
+    const level = service.typeName.startsWith('grpc.') ? 'debug' : 'info'
+
+    const observed: UniversalHandlerFn = async (request) => {
+      const startedAt = performance.now()
+      if (unary) underWay += 1
+      const response = await handler(request)
+      refuseMalformed(response)
+      const done = () => {
+        const code = codeName(response)
+        const seconds = (performance.now() - startedAt) / 1_000
+        // A stream lasts as long as its reader likes, which says nothing of how fast we are.
+        if (unary) metrics.rpcDuration.observe({ method: name, code }, seconds)
+        log[level](
+          { method: name, code, duration_ms: Math.round(seconds * 1_000), ...request.contextValues?.get(CALL) },
+          'rpc',
+        )
+        if (unary) underWay -= 1
+        if (underWay === 0) {
+          whenIdle.resolve()
+          whenIdle = Promise.withResolvers()
+        }
+      }
+      return { ...response, body: finallyDo(response.body, done) }
+    }
+    router.handlers[index] = Object.assign(observed, handler)
+  })
+
+  return { idle: async () => (underWay === 0 ? undefined : whenIdle.promise) }
+}
+
+/** Connect reports bytes that are no message as INTERNAL, or without saying what is wrong. */
+function refuseMalformed({ trailer }: UniversalServerResponse): void {
+  const error = trailer && findTrailerError(trailer)
+  const byCaller =
+    error?.code === Code.InvalidArgument || (error?.code === Code.Internal && !/^serialize/.test(error.rawMessage))
+  if (!trailer || !error || !byCaller || error.details.length > 0) return
+  const violations = [{ field: '', description: 'the bytes are no message of this type' }]
+  setTrailerStatus(trailer, toConnectError(new AppError('INVALID_FIELD', 'the request is malformed', { violations })))
+}
+
+function codeName({ trailer, status }: UniversalServerResponse): string {
+  if (status !== 200) return `HTTP_${status}`
+  const error = trailer && findTrailerError(trailer)
+  return error ? codeToString(error.code).toUpperCase() : 'OK'
+}
+
+async function* finallyDo(body: UniversalServerResponse['body'], done: () => void) {
+  try {
+    if (body) yield* body
+  } finally {
+    done()
+  }
+}

@@ -1,0 +1,95 @@
+import { once } from 'node:events'
+import http2 from 'node:http2'
+import type { AddressInfo } from 'node:net'
+import { createContextValues } from '@connectrpc/connect'
+import { connectNodeAdapter } from '@connectrpc/connect-node'
+import { SignatureService } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { Health } from '../../gen/health/v1/health_pb.ts'
+import type { Context } from '../context.ts'
+import { AppError } from '../errors.ts'
+import { toConnectError } from './errors.ts'
+import { createHealth } from './health.ts'
+import { type CallsUnderWay, observeCalls, translateErrors } from './observe.ts'
+import { addReflection } from './reflection.ts'
+import { signatureService } from './signature-service.ts'
+
+export interface RpcServerConfig {
+  host: string
+  /** 0 is any free port. */
+  port: number
+  reflection: boolean
+  /** How long calls under way may go on once the server drains. */
+  drainMs: number
+  isStorageUnavailable: (error: unknown) => boolean
+}
+
+/** The gRPC listener. Disposing tells health checks, lets calls under way end, and then closes every connection. */
+export interface RpcServer extends AsyncDisposable {
+  readonly port: number
+}
+
+const MAX_MESSAGE_BYTES = 1024 * 1024
+const MAX_TIMEOUT_MS = 60_000
+const MAX_STREAMS_PER_CONNECTION = 100
+
+/** Serves the contract, health and reflection as gRPC over HTTP/2 in cleartext. */
+export async function startRpcServer(ctx: Context, config: RpcServerConfig): Promise<RpcServer> {
+  const health = createHealth([SignatureService.typeName])
+  const shutdown = new AbortController()
+  let calls: CallsUnderWay | undefined
+
+  const handler = connectNodeAdapter({
+    grpcWeb: false,
+    connect: false,
+    readMaxBytes: MAX_MESSAGE_BYTES,
+    writeMaxBytes: MAX_MESSAGE_BYTES,
+    maxTimeoutMs: MAX_TIMEOUT_MS,
+    shutdownSignal: shutdown.signal,
+    interceptors: [translateErrors(ctx, config.isStorageUnavailable)],
+    contextValues: () => createContextValues(),
+    routes(router) {
+      router.service(SignatureService, signatureService(ctx))
+      router.service(Health, health.service)
+      if (config.reflection) addReflection(router)
+      calls = observeCalls(router, ctx)
+    },
+  })
+  const server = http2.createServer(
+    {
+      settings: { maxConcurrentStreams: MAX_STREAMS_PER_CONNECTION },
+      // A client that opens and resets streams faster than this is cut off (CVE-2023-44487).
+      streamResetBurst: 200,
+      streamResetRate: 50,
+    },
+    handler,
+  )
+  const sessions = new Set<http2.ServerHttp2Session>()
+  server.on('session', (session) => {
+    sessions.add(session)
+    session.on('close', () => sessions.delete(session))
+    session.on('error', () => session.destroy())
+  })
+  server.listen(config.port, config.host)
+  await once(server, 'listening')
+  health.set(true)
+
+  return {
+    port: (server.address() as AddressInfo).port,
+    async [Symbol.asyncDispose]() {
+      health.set(false)
+      const closed = once(server, 'close')
+      server.close()
+      // GOAWAY: streams that are open go on, new ones are the client's to open elsewhere.
+      for (const session of sessions) session.close()
+      const overdue = AbortSignal.timeout(config.drainMs)
+      await Promise.race([calls?.idle(), once(overdue, 'abort')])
+      shutdown.abort(toConnectError(new AppError('SHUTTING_DOWN', 'the server is stopping')))
+      await Promise.race([calls?.idle(), once(AbortSignal.timeout(ABORT_GRACE_MS), 'abort')])
+      for (const session of sessions) session.destroy()
+      await closed
+    },
+  }
+}
+
+/** Calls that were cut off get this long to record what became of them. */
+const ABORT_GRACE_MS = 3_000

@@ -1,0 +1,66 @@
+import type { Context } from '../context.ts'
+import { recordRejectedCode, takeTry } from '../db/challenges.ts'
+import { abortSignature, signSignature } from '../db/signatures.ts'
+import { isSealedCode } from '../domain/one-time-code.ts'
+import type { Signature } from '../domain/signature.ts'
+import { type Transaction, transactionDigest } from '../domain/transaction.ts'
+import { AppError } from '../errors.ts'
+import { challengeFailure, currentSignature, latestChallenge } from './current.ts'
+
+export interface CompleteSignature {
+  caller: string
+  signatureId: string
+  code: string
+  /** As the caller is about to execute it. */
+  transaction: Transaction
+}
+
+type Ctx = Pick<Context, 'db' | 'keys' | 'metrics'>
+
+/**
+ * Signs with the customer's code. Each call whose code is compared has taken a try before; a transaction other than the
+ * one started aborts the signature. Throws the reasons that the proto names at CompleteSignature.
+ */
+export async function completeSignature(ctx: Ctx, input: CompleteSignature): Promise<Signature> {
+  const { caller, signatureId, code } = input
+  const signature = await currentSignature(ctx, caller, signatureId)
+
+  if (!transactionDigest(input.transaction).equals(signature.transactionDigest)) {
+    if (!(await abortSignature(ctx.db, signatureId, 'TRANSACTION_MISMATCH'))) throw await refusal(ctx, input)
+    ctx.metrics.signatures.inc({ status: 'ABORTED' })
+    throw new AppError('TRANSACTION_MISMATCH', 'the transaction differs from the one started; the signature is aborted')
+  }
+
+  const taken = await takeTry(ctx.db, signatureId)
+  if (!taken?.live) throw await refusal(ctx, input)
+
+  const { challengeId } = taken
+  if (!isSealedCode(ctx.keys.code, taken.code, code, { challengeId, transactionDigest: signature.transactionDigest })) {
+    if (await recordRejectedCode(ctx.db, signatureId, taken)) ctx.metrics.signatures.inc({ status: 'FAILED' })
+    throw new AppError('CODE_REJECTED', 'the code is wrong', {
+      metadata: { tries_remaining: String(taken.triesRemaining) },
+    })
+  }
+
+  if (!(await signSignature(ctx.db, signatureId, challengeId))) throw await refusal(ctx, input)
+  ctx.metrics.signatures.inc({ status: 'SIGNED' })
+  return currentSignature(ctx, caller, signatureId)
+}
+
+/** Why a signature can't be completed (any more). */
+async function refusal(ctx: Ctx, { caller, signatureId }: CompleteSignature): Promise<AppError> {
+  const signature = await currentSignature(ctx, caller, signatureId)
+  switch (signature.status) {
+    case 'SIGNED':
+      return new AppError('SIGNATURE_ALREADY_SIGNED', 'the signature was signed before')
+    case 'ABORTED':
+      return new AppError('SIGNATURE_ABORTED', 'the signature was aborted')
+    case 'EXPIRED':
+      return new AppError('SIGNATURE_EXPIRED', 'the code is no longer valid')
+    case 'FAILED':
+      return challengeFailure(await latestChallenge(ctx, caller, signature))
+    case 'PENDING':
+      // The last try was taken, and its call is about to close the signature.
+      return new AppError('TRIES_EXHAUSTED', 'no tries are left')
+  }
+}
