@@ -1,0 +1,54 @@
+import { once } from 'node:events'
+import { loadConfig } from './config.ts'
+import { migrateDatabase, startServer } from './server.ts'
+
+const USAGE = 'usage: main.ts            start the service\n       main.ts migrate [up|down]'
+
+const stop = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
+
+try {
+  await run(process.argv.slice(2))
+} catch (error) {
+  if (!stop.signal.aborted) {
+    process.stderr.write(`${error instanceof Error ? error.message : error}\n`)
+    process.exitCode = 1
+  }
+}
+
+async function run([command, direction = 'up', ...rest]: string[]): Promise<void> {
+  const known = command === undefined || (command === 'migrate' && (direction === 'up' || direction === 'down'))
+  if (!known || rest.length > 0) throw new Error(USAGE)
+  const config = await loadConfig(process.env, stop.signal)
+
+  if (command === 'migrate') {
+    const names = await migrateDatabase(config, direction === 'down' ? 'down' : 'up')
+    process.stdout.write(`${names.length === 0 ? 'nothing to migrate' : names.join('\n')}\n`)
+    return
+  }
+
+  await using server = await startServer(config)
+  if (!config.production) process.stderr.write(`${welcome(config.host, server)}\n`)
+  if (!stop.signal.aborted) await once(stop.signal, 'abort')
+}
+
+function welcome(host: string, { grpcPort, httpPort, sandboxUrl }: Awaited<ReturnType<typeof startServer>>): string {
+  const request = {
+    idempotency_key: 'order-1',
+    customer_id: 'customer-1',
+    phone_number: '+34600111222',
+    transaction: {
+      amount: { currency_code: 'EUR', units: 125, nanos: 500_000_000 },
+      payee_name: 'ACME Ltd',
+      payee_account: 'ES9121000418450200051332',
+    },
+  }
+  return `
+gRPC  ${host}:${grpcPort}
+HTTP  http://${host}:${httpPort}/metrics /livez /readyz
+${sandboxUrl ? `SMS   ${sandboxUrl}/messages (a simulator: no message leaves this machine)\n` : ''}
+npx buf curl --protocol grpc --http2-prior-knowledge \\
+  -d '${JSON.stringify(request)}' \\
+  http://${host}:${grpcPort}/bank.signature.v1.SignatureService/StartSignature
+`
+}

@@ -1,0 +1,29 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestProject } from 'vitest/node'
+import { migrate, openDatabase } from '../../src/db/database.ts'
+import { startEmbeddedPostgres } from '../../src/db/embedded-postgres.ts'
+import { createDatabase } from './database.ts'
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** The server's own database; each test file clones {@link TEMPLATE} beside it. */
+    postgresUrl: string
+  }
+}
+
+/** One real PostgreSQL for all test files, with a migrated database to clone. */
+export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'signature-router-test-'))
+  const postgres = await startEmbeddedPostgres({ dataDir })
+  {
+    await using template = openDatabase(await createDatabase(postgres.url, 'migrated', 'template0'), () => {})
+    await migrate(template.db, 'up')
+  }
+  project.provide('postgresUrl', postgres.url)
+  return async () => {
+    await postgres[Symbol.asyncDispose]()
+    await rm(dataDir, { recursive: true })
+  }
+}
