@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: 'test/support/global-setup.ts',
+    reporters: ['default', ['json', { outputFile: 'node_modules/.cache/test-report.json' }]],
     testTimeout: 30_000,
     hookTimeout: 60_000,
   },
