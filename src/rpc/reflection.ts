@@ -9,6 +9,7 @@ import {
 } from '@bufbuild/protobuf'
 import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt'
 import { Code, type ConnectRouter } from '@connectrpc/connect'
+import { file_google_rpc_error_details } from '../../gen/google/rpc/error_details_pb.ts'
 import * as v1 from '../../gen/grpc/reflection/v1/reflection_pb.ts'
 import * as v1alpha from '../../gen/grpc/reflection/v1alpha/reflection_pb.ts'
 
@@ -16,7 +17,7 @@ type Request = v1.ServerReflectionRequest | v1alpha.ServerReflectionRequest
 
 /**
  * Lets clients without our protos ask for them, in both versions of the protocol. Describes the services that the router
- * has by now and itself, so add it last. https://github.com/grpc/grpc/blob/master/doc/server-reflection.md
+ * has by now, itself, and the details of errors, so add it last. https://github.com/grpc/grpc/blob/master/doc/server-reflection.md
  */
 export function addReflection(router: ConnectRouter): void {
   const registered = router.handlers.map((handler) => handler.service)
@@ -32,7 +33,8 @@ export function addReflection(router: ConnectRouter): void {
 }
 
 function createAnswer(services: DescService[]) {
-  const files = new Set(services.flatMap(({ file }) => [...withImports(file)]))
+  const described = [...services.map(({ file }) => file), file_google_rpc_error_details]
+  const files = new Set(described.flatMap((file) => [...withImports(file)]))
   const types = createRegistry(...files)
   const filesByName = new Map([...files].map((file) => [file.proto.name, file]))
   const filesBySymbol = new Map([...types].flatMap((type) => symbolsOf(type).map((symbol) => [symbol, type.file])))

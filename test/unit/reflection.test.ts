@@ -170,6 +170,10 @@ test('a symbol is also found in a file that is only imported', async () => {
   expect(await filesForSymbol('shared.Empty')).toEqual(['shared.proto'])
 })
 
+test('the details of errors are described, so that clients can show them', async () => {
+  expect(await filesForSymbol('google.rpc.BadRequest')).toContain('google/rpc/error_details.proto')
+})
+
 test('extensions are found by number and listed by type', async () => {
   const extension = (containingType: string, extensionNumber: number) =>
     filesFor({ case: 'fileContainingExtension', value: { containingType, extensionNumber } })
