@@ -102,7 +102,8 @@ const FROM_NUMBER = matching(
 export async function loadConfig(env: Env, signal = new AbortController().signal): Promise<Config> {
   const problems: string[] = []
   const setting = settingReader(env, problems)
-  const production = env.NODE_ENV === 'production'
+  // A misspelt production would otherwise start with a simulator in Twilio's place.
+  const production = setting('NODE_ENV', oneOf('production', 'development', 'test'), 'development') === 'production'
   const settings = {
     production,
     host: setting('HOST', HOST, '127.0.0.1'),

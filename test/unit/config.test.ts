@@ -282,3 +282,7 @@ test('an aborted start throws the reason of the abort', async () => {
   const reason = new Error('stopping')
   await expect(loadConfig({ GRPC_PORT: 'x' }, AbortSignal.abort(reason))).rejects.toBe(reason)
 })
+
+test('an environment that is nearly production is refused, not taken for a developer’s', async () => {
+  expect(await namesOf({ ...PRODUCTION, NODE_ENV: 'prod' })).toEqual(['NODE_ENV'])
+})
