@@ -6,7 +6,7 @@ import {
   createContextKey,
   type Interceptor,
 } from '@connectrpc/connect'
-import type { UniversalHandlerFn, UniversalServerResponse } from '@connectrpc/connect/protocol'
+import type { UniversalHandlerFn, UniversalServerRequest, UniversalServerResponse } from '@connectrpc/connect/protocol'
 import { codeToString } from '@connectrpc/connect/protocol-connect'
 import { findTrailerError, setTrailerStatus } from '@connectrpc/connect/protocol-grpc'
 import { v7 as uuidv7 } from 'uuid'
@@ -30,7 +30,7 @@ export function translateErrors(
   return (next) => async (request) => {
     const { signal, contextValues } = request
     const giveUp = () => {
-      if (signal.aborted) throw ConnectError.from(signal.reason, Code.Canceled)
+      if (signal.aborted) throw goneAway(signal.reason)
     }
     const refuse = (error: AppError) => {
       noteCall(contextValues, { ...error.metadata, reason: error.reason })
@@ -58,6 +58,13 @@ export function translateErrors(
   }
 }
 
+/** The deadline and our own stop have their codes; however else a caller leaves, it has cancelled. */
+function goneAway(reason: unknown): ConnectError {
+  const error = ConnectError.from(reason)
+  const told = error.code === Code.DeadlineExceeded || error.code === Code.Unavailable
+  return told ? error : new ConnectError('the caller has gone', Code.Canceled)
+}
+
 /** Calls under way, to wait for when the process drains. */
 export interface CallsUnderWay {
   /** Resolves when no unary call is under way, at once if there is none. */
@@ -83,7 +90,7 @@ export function observeCalls(router: ConnectRouter, { log, metrics }: Pick<Conte
       const startedAt = performance.now()
       if (unary) underWay += 1
       const response = await handler(request)
-      refuseMalformed(response)
+      refuseMalformed(request, response)
       const done = () => {
         const code = codeName(response)
         const seconds = (performance.now() - startedAt) / 1_000
@@ -107,14 +114,18 @@ export function observeCalls(router: ConnectRouter, { log, metrics }: Pick<Conte
   return { idle: async () => (underWay === 0 ? undefined : whenIdle.promise) }
 }
 
-/** Connect reports bytes that are no message as INTERNAL, or without saying what is wrong. */
-function refuseMalformed({ trailer }: UniversalServerResponse): void {
+/** Connect reports bytes that are no message as INTERNAL, and other broken requests without a reason. */
+function refuseMalformed({ contextValues }: UniversalServerRequest, { trailer }: UniversalServerResponse): void {
   const error = trailer && findTrailerError(trailer)
   const byCaller =
     error?.code === Code.InvalidArgument || (error?.code === Code.Internal && !/^serialize/.test(error.rawMessage))
   if (!trailer || !error || !byCaller || error.details.length > 0) return
-  const violations = [{ field: '', description: 'the bytes are no message of this type' }]
-  setTrailerStatus(trailer, toConnectError(new AppError('INVALID_FIELD', 'the request is malformed', { violations })))
+  // The JSON parser's own words quote the request.
+  const isHarmless = /^(parse binary|protocol error|timeout) ?/.test(error.rawMessage)
+  const description = isHarmless ? error.rawMessage : 'the request is no message of this type'
+  const refused = new AppError('INVALID_FIELD', description, { violations: [{ field: '', description }] })
+  if (contextValues) noteCall(contextValues, { reason: refused.reason })
+  setTrailerStatus(trailer, toConnectError(refused))
 }
 
 function codeName({ trailer, status }: UniversalServerResponse): string {

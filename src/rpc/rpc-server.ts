@@ -1,15 +1,19 @@
 import { once } from 'node:events'
 import http2 from 'node:http2'
 import type { AddressInfo } from 'node:net'
-import { createContextValues } from '@connectrpc/connect'
-import { connectNodeAdapter } from '@connectrpc/connect-node'
+import { type ConnectRouter, createConnectRouter, createContextValues } from '@connectrpc/connect'
+import {
+  compressionGzip,
+  universalRequestFromNodeRequest,
+  universalResponseToNodeResponse,
+} from '@connectrpc/connect-node'
 import { SignatureService } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { Health } from '../../gen/health/v1/health_pb.ts'
 import type { Context } from '../context.ts'
 import { AppError } from '../errors.ts'
 import { toConnectError } from './errors.ts'
 import { createHealth } from './health.ts'
-import { type CallsUnderWay, observeCalls, translateErrors } from './observe.ts'
+import { observeCalls, translateErrors } from './observe.ts'
 import { addReflection } from './reflection.ts'
 import { signatureService } from './signature-service.ts'
 
@@ -36,24 +40,22 @@ const MAX_STREAMS_PER_CONNECTION = 100
 export async function startRpcServer(ctx: Context, config: RpcServerConfig): Promise<RpcServer> {
   const health = createHealth([SignatureService.typeName])
   const shutdown = new AbortController()
-  let calls: CallsUnderWay | undefined
 
-  const handler = connectNodeAdapter({
+  const router = createConnectRouter({
     grpcWeb: false,
     connect: false,
+    acceptCompression: [compressionGzip],
     readMaxBytes: MAX_MESSAGE_BYTES,
     writeMaxBytes: MAX_MESSAGE_BYTES,
     maxTimeoutMs: MAX_TIMEOUT_MS,
     shutdownSignal: shutdown.signal,
     interceptors: [translateErrors(ctx, config.isStorageUnavailable)],
-    contextValues: () => createContextValues(),
-    routes(router) {
-      router.service(SignatureService, signatureService(ctx))
-      router.service(Health, health.service)
-      if (config.reflection) addReflection(router)
-      calls = observeCalls(router, ctx)
-    },
   })
+  router.service(SignatureService, signatureService(ctx))
+  router.service(Health, health.service)
+  if (config.reflection) addReflection(router)
+  const calls = observeCalls(router, ctx)
+
   const server = http2.createServer(
     {
       settings: { maxConcurrentStreams: MAX_STREAMS_PER_CONNECTION },
@@ -61,7 +63,7 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
       streamResetBurst: 200,
       streamResetRate: 50,
     },
-    handler,
+    serveRouter(router, ctx),
   )
   const sessions = new Set<http2.ServerHttp2Session>()
   server.on('session', (session) => {
@@ -82,9 +84,9 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
       // GOAWAY: streams that are open go on, new ones are the client's to open elsewhere.
       for (const session of sessions) session.close()
       const overdue = AbortSignal.timeout(config.drainMs)
-      await Promise.race([calls?.idle(), once(overdue, 'abort')])
+      await Promise.race([calls.idle(), once(overdue, 'abort')])
       shutdown.abort(toConnectError(new AppError('SHUTTING_DOWN', 'the server is stopping')))
-      await Promise.race([calls?.idle(), once(AbortSignal.timeout(ABORT_GRACE_MS), 'abort')])
+      await Promise.race([calls.idle(), once(AbortSignal.timeout(ABORT_GRACE_MS), 'abort')])
       for (const session of sessions) session.destroy()
       await closed
     },
@@ -93,3 +95,21 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
 
 /** Calls that were cut off get this long to record what became of them. */
 const ABORT_GRACE_MS = 3_000
+
+/** As connectNodeAdapter does; but that one lets a request with a broken authority end the process, and writes to the console. */
+function serveRouter({ handlers }: ConnectRouter, { log }: Pick<Context, 'log'>) {
+  const byPath = new Map(handlers.map((handler) => [handler.requestPath, handler]))
+  return async (request: http2.Http2ServerRequest, response: http2.Http2ServerResponse) => {
+    const handler = byPath.get(request.url)
+    if (!handler) return void response.writeHead(404).end()
+    try {
+      const call = universalRequestFromNodeRequest(request, response, undefined, createContextValues())
+      await universalResponseToNodeResponse(await handler(call), response)
+    } catch (error) {
+      // The request is no HTTP, or its connection has gone.
+      log.debug({ error }, 'connection failed')
+      if (response.headersSent) response.stream.close()
+      else response.writeHead(400).end()
+    }
+  }
+}
