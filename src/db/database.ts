@@ -32,6 +32,8 @@ export function openDatabase(url: string, onConnectionLost: (error: Error) => vo
   })
   // Without a listener a broken idle connection takes the process down; the pool itself just opens another.
   pool.on('error', onConnectionLost)
+  // The same for one that breaks in the middle of a query, whose caller is told by the query.
+  pool.on('connect', (client) => client.on('error', () => {}))
   const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) })
   return {
     db,
