@@ -6,8 +6,14 @@ import type { Transaction } from '../domain/transaction.ts'
 const SEGMENT = 160
 const GSM_7 =
   '@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&\'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà'
-/** These take two places each. */
 const GSM_7_EXTENDED = '^{}\\[~]|€'
+/** How many places each character takes. */
+const SEPTETS = new Map([
+  ...[...GSM_7].map((char) => [char, 1] as const),
+  ...[...GSM_7_EXTENDED].map((char) => [char, 2] as const),
+])
+/** Accents, joiners and selectors: without Latin letters of their own they show as nothing. */
+const INVISIBLE = /[\p{M}\p{Cf}]/u
 const CUT = '...'
 
 interface Text {
@@ -48,18 +54,25 @@ function languageOf(locale: string): keyof typeof TEXTS {
 
 /** The text with what GSM-7 lacks written in its nearest Latin letters, or as "?" where there are none. */
 function toGsm7(text: string): string {
-  const latin = [...text.normalize('NFC')].map((char) => (septets(char) > 0 ? char : anyAscii(char)))
-  return [...latin.join('')].map((char) => (septets(char) > 0 ? char : '?')).join('')
+  const latin = (char: string) => anyAscii(char) || (INVISIBLE.test(char) ? '' : '?')
+  const shown = [...text.normalize('NFC')]
+    .flatMap((char) => (SEPTETS.has(char) ? char : [...latin(char)]))
+    .map((char) => (SEPTETS.has(char) ? char : '?'))
+  return shown.join('') || '?'
 }
 
-/** How many places a text takes in a segment; a character outside the alphabet counts as none. */
 function septets(text: string): number {
-  return [...text].reduce((sum, char) => sum + (GSM_7.includes(char) ? 1 : GSM_7_EXTENDED.includes(char) ? 2 : 0), 0)
+  return [...text].reduce((sum, char) => sum + (SEPTETS.get(char) ?? 0), 0)
 }
 
 function fit(text: string, room: number): string {
   if (septets(text) <= room) return text
-  const kept = [...text]
-  while (septets(kept.join('')) > room - CUT.length) kept.pop()
-  return kept.join('').trimEnd() + CUT
+  let left = room - CUT.length
+  let kept = ''
+  for (const char of text) {
+    left -= septets(char)
+    if (left < 0) break
+    kept += char
+  }
+  return kept.trimEnd() + CUT
 }

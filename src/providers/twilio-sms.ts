@@ -29,6 +29,9 @@ const MEANING: Record<number, FailureClass> = {
   21611: 'ours', // our number's queue is full, which no retry within seconds helps, though it comes as a 429
 }
 
+/** https://www.twilio.com/docs/glossary/what-is-a-sid */
+const SID = /^[A-Z]{2}[0-9a-f]{32}$/
+
 /** Twilio accepts 1 to 36,000 seconds, and by default keeps trying for the longest: 10 hours. */
 const MIN_VALIDITY_SECONDS = 1
 
@@ -112,7 +115,7 @@ function usableBody(answer: HttpAnswer): { sid: string } {
     const meaning = answer.status < 500 && code !== undefined ? MEANING[code] : undefined
     throw meaning ? new ProviderError(NAME, String(code), meaning) : refusal(NAME, answer, code?.toString())
   }
-  if (!body || !('sid' in body) || typeof body.sid !== 'string' || body.sid === '') {
+  if (!body || !('sid' in body) || typeof body.sid !== 'string' || !SID.test(body.sid)) {
     throw new ProviderError(NAME, 'UNUSABLE_BODY', 'unproven')
   }
   return { ...body, sid: body.sid }
