@@ -8,11 +8,11 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('expires_at', 'timestamptz')
     .execute()
 
-  // A challenge from before this has no code that could be right, so it gets an HMAC that none matches and its signature's expiry.
+  // A challenge from before this has no code that could be right: it gets no key, an HMAC of nothing, and its signature's expiry.
   await sql`
     UPDATE challenge SET
-      code_hmac = sha256(uuid_send(gen_random_uuid())),
-      code_key_id = 'none',
+      code_hmac = '',
+      code_key_id = '',
       expires_at = (SELECT expires_at FROM signature WHERE signature.id = challenge.signature_id)
   `.execute(db)
 

@@ -25,8 +25,12 @@ export function sealCode(keys: KeyRing, code: string, binding: CodeBinding): Sea
   return { keyId: id, hmac: codeHmac(key, id, code, binding) }
 }
 
-/** Whether a submitted code is the sealed one. Takes as long for a wrong code as for the right one. */
+/**
+ * Whether a submitted code is the sealed one. Takes as long for a wrong code as for the right one. Where no code was
+ * sealed, none is right.
+ */
 export function isSealedCode(keys: KeyRing, sealed: SealedCode, code: string, binding: CodeBinding): boolean {
+  if (sealed.keyId === '') return false
   const expected = codeHmac(keyById(keys, sealed.keyId), sealed.keyId, code, binding)
   return sealed.hmac.length === expected.length && timingSafeEqual(sealed.hmac, expected)
 }
