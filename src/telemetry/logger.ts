@@ -14,6 +14,8 @@ const FLUSH_MS = 1_000
 export function openLog(onDrop: () => void): DestinationStream & AsyncDisposable {
   const destination = pino.destination({ fd: 1, sync: false, maxLength: BUFFER_BYTES })
   destination.on('drop', onDrop)
+  // The reader has gone: nobody is left to tell.
+  destination.on('error', onDrop)
   return {
     write: (line) => destination.write(line),
     async [Symbol.asyncDispose]() {
@@ -32,6 +34,12 @@ export function createLogger(level: string, destination: DestinationStream): Log
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       serializers: { error: describeError },
+      hooks: {
+        // pino takes the message of an error that comes alone.
+        logMethod(args, method) {
+          method.apply(this, args[0] instanceof Error ? [{ error: args[0] }, 'error'] : args)
+        },
+      },
     },
     destination,
   )
@@ -43,8 +51,11 @@ export function createLogger(level: string, destination: DestinationStream): Log
  */
 function describeError(error: unknown): object {
   if (!(error instanceof Error)) return { type: typeof error }
-  const { stack = '', name } = error
-  const frames = stack.split('\n').filter((line) => line.trimStart().startsWith('at '))
+  const { name, message, stack = '' } = error
+  const frames = stack
+    .slice(stack.indexOf(message) + message.length)
+    .split('\n')
+    .filter((line) => line.trimStart().startsWith('at '))
   return {
     type: name,
     ...('code' in error && { code: String(error.code) }),
