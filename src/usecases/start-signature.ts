@@ -46,13 +46,14 @@ export async function startSignature(
   const { caller, phone, transaction, locale } = input
   const route = matchRoute(ctx.routes, { ...input, ...transaction })
   const provider = route && ctx.providers.get(route.provider)
-  if (!provider) throw new AppError('NO_ROUTE', 'no row of the routing table matches')
+  // The table may have changed since the first call with this key.
+  if (!provider) return repeatedStart(ctx, input)
 
   const code = generateCode()
   const started = newSignature(ctx, input, route, code)
   const expiresAt = new Date(ctx.clock().getTime() + ctx.challenges.ttlMs)
   // Committed before anything is sent: a code the customer can read must already be verifiable.
-  if (!(await insertSignature(ctx.db, started))) return repeatedStart(ctx, input, started.fingerprint)
+  if (!(await insertSignature(ctx.db, started))) return repeatedStart(ctx, input)
   ctx.metrics.signatures.inc({ status: 'PENDING' })
 
   const challenge = { id: started.challengeId, signatureId: started.id, provider: provider.name }
@@ -67,22 +68,17 @@ export async function startSignature(
 }
 
 function newSignature(ctx: Context, input: StartSignature, route: NewSignature['route'], code: string): NewSignature {
-  const { caller, idempotencyKey, phone, customerId, transaction, channel, locale } = input
+  const { caller, idempotencyKey, phone, customerId, transaction, locale } = input
   const [id, challengeId] = [uuidv7(), uuidv7()]
   const digest = transactionDigest(transaction)
-  const customerHmac = lookUpHmac(ctx.keys.index, 'customer', customerId)
-  const phoneHmac = lookUpHmac(ctx.keys.index, 'phone', phone)
   return {
     id,
     challengeId,
     caller,
     idempotencyKey,
-    // Over the keyed HMACs, not the values: a plain hash of a phone number is found by trying them all.
-    fingerprint: createHash('sha256')
-      .update(lengthPrefixed([customerHmac, phoneHmac, digest, channel ?? '', locale]))
-      .digest(),
-    customerHmac,
-    phoneHmac,
+    fingerprint: fingerprintOf(ctx.keys, input),
+    customerHmac: lookUpHmac(ctx.keys.index, 'customer', customerId),
+    phoneHmac: lookUpHmac(ctx.keys.index, 'phone', phone),
     phone: sealPhone(ctx.keys.pii, phone, id),
     maskedPhone: maskPhone(phone),
     locale,
@@ -94,10 +90,27 @@ function newSignature(ctx: Context, input: StartSignature, route: NewSignature['
   }
 }
 
-/** The answer to a call whose key was claimed before. */
-async function repeatedStart(ctx: Context, input: StartSignature, fingerprint: Buffer): Promise<StartedSignature> {
+/** Tells one request from another. Over keyed HMACs, as a plain hash of a phone number is found by trying them all. */
+function fingerprintOf({ index }: Context['keys'], input: StartSignature): Buffer {
+  const { customerId, phone, transaction, channel, locale } = input
+  return createHash('sha256')
+    .update(
+      lengthPrefixed([
+        lookUpHmac(index, 'customer', customerId),
+        lookUpHmac(index, 'phone', phone),
+        transactionDigest(transaction),
+        channel ?? '',
+        locale,
+      ]),
+    )
+    .digest()
+}
+
+/** The answer to a call whose key was claimed before. Throws NO_ROUTE when it wasn't: then only a route was missing. */
+async function repeatedStart(ctx: Context, input: StartSignature): Promise<StartedSignature> {
   const claim = await findClaim(ctx.db, input.caller, input.idempotencyKey)
-  if (!claim?.fingerprint.equals(fingerprint)) {
+  if (!claim) throw new AppError('NO_ROUTE', 'no row of the routing table matches')
+  if (!claim.fingerprint.equals(fingerprintOf(ctx.keys, input))) {
     throw new AppError('IDEMPOTENCY_KEY_REUSED', 'the idempotency key was used for another request')
   }
   return startedSignature(ctx, input.caller, claim.signatureId)
