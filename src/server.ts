@@ -56,10 +56,10 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   )
 
   const routes = await readRoutes(db)
-  for (const { priority, provider } of routes) {
-    if (providers.has(provider)) continue
-    const known = [...providers.keys()].join(', ')
-    throw new Error(`the route with priority ${priority} names the provider "${provider}"; there is only ${known}`)
+  for (const { priority, channel, provider } of routes) {
+    if (providers.get(provider)?.channel === channel) continue
+    const known = [...providers.values()].map(({ name, channel }) => `${name} for ${channel}`).join(', ')
+    throw new Error(`the route with priority ${priority} names "${provider}" for ${channel}; there is only ${known}`)
   }
 
   const ctx: Context = {
