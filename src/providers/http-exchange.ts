@@ -1,4 +1,6 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { createHash } from 'node:crypto'
+import { subscribe } from 'node:diagnostics_channel'
 import { ProviderError } from './provider.ts'
 
 /** A whole answer, read to its end. */
@@ -23,10 +25,14 @@ export async function exchange(
   signal: AbortSignal,
 ): Promise<HttpAnswer> {
   let accepted = false
+  const call = { written: true }
   try {
-    const response = await fetch(url, { ...init, redirect: 'manual', signal })
+    const response = await calls.run(call, () => fetch(url, { ...init, redirect: 'manual', signal }))
     accepted = response.ok
-    const bytes = await readCapped(response)
+    // A refusal is one whatever becomes of its body.
+    const bytes = await readCapped(response).catch((error) => {
+      if (accepted) throw error
+    })
     if (accepted && !bytes) throw new ProviderError(provider, 'BODY_TOO_LARGE', 'unproven')
     const body = bytes ?? Buffer.alloc(0)
     return {
@@ -40,7 +46,7 @@ export async function exchange(
     const code = signal.aborted ? abortCode(signal) : systemCode(error)
     // The status line said yes, so the message is on its way, whatever became of the rest.
     if (accepted) throw new ProviderError(provider, code, 'unproven')
-    throw new ProviderError(provider, code, NOTHING_WRITTEN.test(code) ? 'transient' : 'unknown')
+    throw new ProviderError(provider, code, call.written ? 'unknown' : 'transient')
   }
 }
 
@@ -51,9 +57,25 @@ export function refusal(provider: string, { status, headers }: HttpAnswer, provi
   return new ProviderError(provider, code, status >= 500 ? 'transient' : 'ours')
 }
 
-/** Failures from before the first byte of a request: no connection, no address, no trust in the certificate. */
-const NOTHING_WRITTEN =
-  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|EADDRNOTAVAIL|UND_ERR_CONNECT_TIMEOUT|EPROTO|ERR_TLS_\w+|ERR_SSL_.+|CERT_\w+|SELF_SIGNED_\w+|DEPTH_ZERO_\w+|UNABLE_TO_\w+)$/
+// fetch itself does not tell a request that was never written from one that may have been carried out, nor does the
+// error's code: ECONNRESET and a timeout may come from the TLS handshake. Its client says when it begins to write.
+// https://github.com/nodejs/undici/blob/main/docs/docs/api/DiagnosticsChannel.md
+const calls = new AsyncLocalStorage<{ written: boolean }>()
+const callOf = new WeakMap<object, { written: boolean }>()
+subscribe('undici:request:create', (message) => {
+  const call = calls.getStore()
+  if (!call) return
+  call.written = false
+  callOf.set(requestOf(message), call)
+})
+subscribe('undici:client:sendHeaders', (message) => {
+  const call = callOf.get(requestOf(message))
+  if (call) call.written = true
+})
+
+function requestOf(message: unknown): object {
+  return (message as { request: object }).request
+}
 
 async function readCapped(response: Response): Promise<Buffer | undefined> {
   const chunks: Uint8Array[] = []
