@@ -222,6 +222,11 @@ export async function lockSignature(trx: Trx, id: string): Promise<'live' | 'due
   return state
 }
 
+/** Waits until whoever is changing the signature right now is done. */
+export async function settleSignature(db: Db, id: string): Promise<void> {
+  await db.transaction().execute((trx) => lockSignature(trx, id))
+}
+
 /** Gives a locked, PENDING signature its final status. */
 export async function endSignature(trx: Trx, id: string, status: Exclude<SignatureStatus, 'PENDING'>): Promise<void> {
   await trx

@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import pino, { type DestinationStream, type Logger as PinoLogger } from 'pino'
 
 export type Logger = PinoLogger
@@ -19,8 +18,12 @@ export function openLog(onDrop: () => void): DestinationStream & AsyncDisposable
   return {
     write: (line) => destination.write(line),
     async [Symbol.asyncDispose]() {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      const timer = setTimeout(resolve, FLUSH_MS)
+      destination.once('close', resolve)
       destination.end()
-      await Promise.race([once(destination, 'close'), once(AbortSignal.timeout(FLUSH_MS), 'abort')])
+      await promise
+      clearTimeout(timer)
     },
   }
 }

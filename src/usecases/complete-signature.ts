@@ -1,6 +1,6 @@
 import type { Context } from '../context.ts'
 import { recordRejectedCode, takeTry } from '../db/challenges.ts'
-import { abortSignature, signSignature } from '../db/signatures.ts'
+import { abortSignature, settleSignature, signSignature } from '../db/signatures.ts'
 import { isSealedCode } from '../domain/one-time-code.ts'
 import type { Signature } from '../domain/signature.ts'
 import { type Transaction, transactionDigest } from '../domain/transaction.ts'
@@ -49,6 +49,8 @@ export async function completeSignature(ctx: Ctx, input: CompleteSignature): Pro
 
 /** Why a signature can't be completed (any more). */
 async function refusal(ctx: Ctx, { caller, signatureId }: CompleteSignature): Promise<AppError> {
+  // The call that took the last try may be signing: then that is what this one is told.
+  await settleSignature(ctx.db, signatureId)
   const signature = await currentSignature(ctx, caller, signatureId)
   switch (signature.status) {
     case 'SIGNED':
@@ -60,7 +62,7 @@ async function refusal(ctx: Ctx, { caller, signatureId }: CompleteSignature): Pr
     case 'FAILED':
       return challengeFailure(await latestChallenge(ctx, caller, signature))
     case 'PENDING':
-      // The last try was taken, and its call is about to close the signature.
+      // The last try was taken by a call that has not closed the signature yet.
       return new AppError('TRIES_EXHAUSTED', 'no tries are left')
   }
 }

@@ -1,0 +1,307 @@
+import { randomUUID } from 'node:crypto'
+import { readdirSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { sql } from 'kysely'
+import { afterAll, beforeAll, expect, inject, test } from 'vitest'
+import { ChallengeStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { type Db, migrate, openDatabase } from '../../src/db/database.ts'
+import { failure, start, startApp, transaction } from '../support/app.ts'
+import { createDatabase } from '../support/database.ts'
+
+const MIGRATIONS = readdirSync(join(import.meta.dirname, '../../migrations'))
+  .map((file) => basename(file, '.ts'))
+  .toSorted()
+
+const open = new AsyncDisposableStack()
+/** Migrated, and never migrated again by a test. */
+let current: Db
+beforeAll(async () => {
+  current = await database('migrated')
+})
+afterAll(() => open.disposeAsync())
+
+test('down to nothing and up again leaves the same schema', async () => {
+  const db = await database('migrated')
+  const before = await catalog(db)
+  expect(before).toContain('column challenge.code_hmac bytea NOT NULL')
+
+  const down: string[] = []
+  for (let names = await migrate(db, 'down'); names.length > 0; names = await migrate(db, 'down')) down.push(...names)
+  expect(down).toEqual(MIGRATIONS.toReversed())
+  expect(await catalog(db)).toEqual([])
+
+  expect(await migrate(db, 'up')).toEqual(MIGRATIONS)
+  expect(await catalog(db)).toEqual(before)
+})
+
+test('a fresh database gets every migration, a current one none', async () => {
+  const fresh = await database('template0')
+  expect(await migrate(fresh, 'up')).toEqual(MIGRATIONS)
+  expect(await migrate(fresh, 'up')).toEqual([])
+  expect(await catalog(fresh)).toEqual(await catalog(current))
+})
+
+test('migrations leave one route, for text messages over Twilio', async () => {
+  expect(await current.selectFrom('route').selectAll().execute()).toEqual([
+    {
+      id: expect.any(String),
+      priority: 1000,
+      channel: 'SMS',
+      calling_prefix: null,
+      transaction_type: null,
+      currency: null,
+      min_amount: null,
+      max_amount: null,
+      provider: 'twilio-sms',
+      enabled: true,
+    },
+  ])
+})
+
+test('processes that migrate a fresh database at once all succeed, and each migration ran once', async () => {
+  for (let round = 0; round < 5; round++) {
+    const url = await createDatabase(inject('postgresUrl'), randomUUID(), 'template0')
+    const pools = Array.from({ length: 3 }, () => open.use(openDatabase(url, () => {})))
+
+    const ran = await Promise.all(pools.map((pool) => migrate(pool.db, 'up')))
+
+    expect(ran.flat().toSorted()).toEqual(MIGRATIONS)
+    expect(await catalog(open.use(openDatabase(url, () => {})).db)).toEqual(await catalog(current))
+  }
+})
+
+test("add_challenge_fields gives challenges from before it their signature's expiry and no code", async () => {
+  const db = await database('migrated')
+  await downTo(db, '0001_create_signature_tables')
+  const old = [await insertSignature(db), await insertSignature(db, { expires_at: '2030-01-02T03:04:05.678Z' })]
+  for (const signature of old) await insertChallenge(db, signature.id)
+  const rowsBefore = await challenges(db)
+  expect(rowsBefore.flatMap(Object.keys)).not.toContain('code_hmac')
+
+  await migrate(db, 'up')
+
+  const rows = await challenges(db)
+  expect(rows).toMatchObject(
+    rowsBefore.map((row) => ({
+      ...row,
+      code_hmac: Buffer.alloc(0),
+      code_key_id: '',
+      expires_at: old.find(({ id }) => id === row.signature_id)?.expires_at,
+    })),
+  )
+  const columns = (await catalog(db)).filter((line) => /challenge\.(code_|expires_at)/.test(line))
+  expect(columns).toEqual([
+    'column challenge.code_hmac bytea NOT NULL',
+    'column challenge.code_key_id text NOT NULL',
+    'column challenge.expires_at timestamp with time zone NOT NULL',
+  ])
+})
+
+test('a challenge from before add_challenge_fields is still served: every code for it is wrong', async () => {
+  await using app = await startApp()
+  const { signatureId, challengeId, code } = await start(app)
+  await downTo(app.db, '0001_create_signature_tables')
+  await migrate(app.db, 'up')
+
+  const { challenge } = await app.client.getChallenge({ challengeId })
+  expect(challenge).toMatchObject({ status: ChallengeStatus.SENT, triesRemaining: 3 })
+  for (const left of ['2', '1', '0']) {
+    const refused = await failure(app.client.completeSignature({ signatureId, code, transaction: transaction() }))
+    expect(refused).toMatchObject({ reason: 'CODE_REJECTED', metadata: { tries_remaining: left } })
+  }
+})
+
+test('taking add_challenge_fields back drops its columns and keeps the rows', async () => {
+  const db = await database('migrated')
+  const { id } = await insertSignature(db)
+  await insertChallenge(db, id, CODE_FIELDS)
+  const [before = {}] = await challenges(db)
+
+  await downTo(db, '0001_create_signature_tables')
+
+  const { code_hmac, code_key_id, expires_at, ...kept } = before
+  expect([code_hmac, code_key_id, expires_at]).not.toContain(undefined)
+  const rows = await challenges(db)
+  expect(rows).toMatchObject([{ id: kept.id, signature_id: id, status: 'PENDING', tries_used: 0 }])
+  expect(rows.flatMap(Object.keys)).not.toContain('code_hmac')
+
+  await migrate(db, 'up')
+  expect(await challenges(db)).toMatchObject([{ ...kept, code_key_id: '' }])
+})
+
+test.each<[string, string, Record<string, unknown>]>([
+  ['an unknown status', 'signature_status_check', { status: 'DONE', completed_at: '2026-01-01' }],
+  ['a final status without its time', 'signature_completed_when_final', { status: 'SIGNED' }],
+  ['a time of its end while pending', 'signature_completed_when_final', { completed_at: '2026-01-01' }],
+  ['an amount of zero', 'signature_amount_check', { amount: 0 }],
+  ['an amount below zero', 'signature_amount_check', { amount: -1 }],
+])('a signature with %s is refused', async (_, constraint, fields) => {
+  await expect(insertSignature(current, fields)).rejects.toMatchObject({ code: '23514', constraint })
+})
+
+test.each<[string, string, Record<string, unknown>]>([
+  ['an unknown status', 'challenge_status_check', { status: 'DONE' }],
+  ['an unknown channel', 'challenge_channel_check', { channel: 'FAX' }],
+  ['an unknown delivery status', 'challenge_delivery_status_check', { delivery_status: 'LOST' }],
+  ['more tries than it has', 'challenge_tries', { tries_used: 4 }],
+  ['fewer tries than none', 'challenge_tries', { tries_used: -1 }],
+  ['a failure without a reason', 'challenge_failed_with_reason', { status: 'FAILED' }],
+  ['a reason without a failure', 'challenge_failed_with_reason', { failure_reason: 'TRIES_EXHAUSTED' }],
+  ['a message sent without its proof', 'challenge_sent_with_proof', { status: 'SENT', sent_at: '2026-01-01' }],
+  ['a message sent without its time', 'challenge_sent_with_proof', { status: 'SENT', provider_proof: '{}' }],
+])('a challenge with %s is refused', async (_, constraint, fields) => {
+  const { id } = await insertSignature(current)
+  await expect(insertChallenge(current, id, { ...CODE_FIELDS, ...fields })).rejects.toMatchObject({
+    code: '23514',
+    constraint,
+  })
+})
+
+test('a signature keeps at most one open challenge', async () => {
+  const { id } = await insertSignature(current)
+  await insertChallenge(current, id, { ...CODE_FIELDS, status: 'FAILED', failure_reason: 'PROVIDER_UNAVAILABLE' })
+  await insertChallenge(current, id, CODE_FIELDS)
+
+  await expect(insertChallenge(current, id, CODE_FIELDS)).rejects.toMatchObject({ constraint: 'challenge_one_open' })
+  const sent = { ...CODE_FIELDS, status: 'SENT', sent_at: '2026-01-01', provider_proof: '{}' }
+  await expect(insertChallenge(current, id, sent)).rejects.toMatchObject({ constraint: 'challenge_one_open' })
+  await insertChallenge(current, id, { ...CODE_FIELDS, status: 'CANCELLED' })
+})
+
+test('a key belongs to one signature of its caller, and may be used by another caller', async () => {
+  const [first, second] = [await insertSignature(current), await insertSignature(current)]
+  const claim = (caller: string, signatureId: string) =>
+    insert(current, 'idempotency_key', {
+      caller,
+      key: 'order-1',
+      fingerprint: Buffer.from('x'),
+      signature_id: signatureId,
+    })
+  await claim('payments', first.id)
+
+  await expect(claim('payments', second.id)).rejects.toMatchObject({ constraint: 'idempotency_key_pkey' })
+  await claim('cards', second.id)
+  await expect(claim('mandates', randomUUID())).rejects.toMatchObject({ constraint: 'idempotency_key_signature_fkey' })
+})
+
+test('a place in a timeline is taken once', async () => {
+  const { id } = await insertSignature(current)
+  const event = { signature_id: id, position: 1, type: 'SIGNATURE_STARTED', details: '{}' }
+  await insert(current, 'timeline', event)
+  await expect(insert(current, 'timeline', event)).rejects.toMatchObject({ constraint: 'timeline_pkey' })
+})
+
+test.each<[string, string, Record<string, unknown>]>([
+  ['a priority that another row has', 'route_priority_key', { priority: 1000 }],
+  ['an unknown channel', 'route_channel_check', { channel: 'FAX' }],
+  ['a prefix that is none', 'route_calling_prefix_check', { calling_prefix: '0034' }],
+  ['a currency that is none', 'route_currency_check', { currency: 'eur' }],
+  ['an amount without a currency', 'route_amount_has_currency', { min_amount: 1 }],
+  ['a range that ends before it begins', 'route_amount_range', { currency: 'EUR', min_amount: 2, max_amount: 1 }],
+])('a route with %s is refused', async (_, constraint, fields) => {
+  const route = { priority: 1, channel: 'SMS', provider: 'twilio-sms' }
+  await expect(insert(current, 'route', { ...route, ...fields })).rejects.toMatchObject({ constraint })
+})
+
+async function database(copyOf: string): Promise<Db> {
+  return open.use(openDatabase(await createDatabase(inject('postgresUrl'), randomUUID(), copyOf), () => {})).db
+}
+
+/** Takes migrations back until this one is the last. */
+async function downTo(of: Db, last: string): Promise<void> {
+  for (const name of MIGRATIONS.slice(MIGRATIONS.indexOf(last) + 1).toReversed()) {
+    expect(await migrate(of, 'down')).toEqual([name])
+  }
+}
+
+/** Every table with its columns, constraints and indexes, as PostgreSQL's catalog has them; without the migrator's own. */
+async function catalog(of: Db): Promise<string[]> {
+  const { rows } = await sql<{ line: string }>`
+    WITH ours AS (
+      SELECT oid, relname, relkind::text FROM pg_class
+      WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'kysely_%'
+    )
+    SELECT 'column ' || relname || '.' || attname || ' ' || format_type(atttypid, atttypmod)
+      || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END
+      || coalesce(' DEFAULT ' || pg_get_expr(adbin, adrelid), '') AS line
+    FROM ours
+    JOIN pg_attribute ON attrelid = ours.oid AND attnum > 0 AND NOT attisdropped
+    LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+    WHERE relkind IN ('r', 'p')
+    UNION ALL
+    SELECT 'constraint ' || relname || '.' || conname || ' ' || pg_get_constraintdef(pg_constraint.oid)
+    FROM ours JOIN pg_constraint ON conrelid = ours.oid
+    UNION ALL
+    SELECT pg_get_indexdef(oid) FROM ours WHERE relkind = 'i'
+    UNION ALL
+    SELECT 'other ' || relkind || ' ' || relname FROM ours WHERE relkind NOT IN ('r', 'p', 'i')
+    UNION ALL
+    SELECT 'trigger ' || pg_get_triggerdef(pg_trigger.oid)
+    FROM ours JOIN pg_trigger ON tgrelid = ours.oid AND NOT tgisinternal
+    UNION ALL
+    SELECT 'function ' || pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT 'type ' || typname FROM pg_type
+    WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd')
+    ORDER BY line
+  `.execute(of)
+  return rows.map(({ line }) => line)
+}
+
+const CODE_FIELDS = { code_hmac: Buffer.from('hmac'), code_key_id: 'k1', expires_at: '2026-01-01T00:05:00Z' }
+
+async function insertSignature(
+  of: Db,
+  fields: Record<string, unknown> = {},
+): Promise<{ id: string; expires_at: Date }> {
+  const signature = {
+    id: randomUUID(),
+    caller: 'anonymous',
+    status: 'PENDING',
+    customer_hmac: Buffer.from('customer'),
+    phone_hmac: Buffer.from('phone'),
+    phone_ciphertext: Buffer.from('sealed'),
+    phone_key_id: 'p1',
+    phone_masked: '+34*****222',
+    locale: 'en',
+    amount: '125.5',
+    currency: 'EUR',
+    payee_name: 'ACME Ltd',
+    payee_account: 'ES9121000418450200051332',
+    transaction_type: '',
+    reference: '',
+    transaction_digest: Buffer.from('digest'),
+    created_at: '2026-01-01T00:00:00Z',
+    expires_at: '2026-01-01T00:05:00Z',
+    ...fields,
+  }
+  await insert(of, 'signature', signature)
+  return { id: signature.id, expires_at: new Date(signature.expires_at) }
+}
+
+async function insertChallenge(of: Db, signatureId: string, fields: Record<string, unknown> = {}): Promise<void> {
+  await insert(of, 'challenge', {
+    id: randomUUID(),
+    signature_id: signatureId,
+    channel: 'SMS',
+    provider: 'twilio-sms',
+    route: '{"priority":1000}',
+    status: 'PENDING',
+    lease_expires_at: '2026-01-01T00:00:20Z',
+    max_tries: 3,
+    created_at: '2026-01-01T00:00:00Z',
+    ...fields,
+  })
+}
+
+/** Past the schema's types, so that rows can be wrong or of another version. */
+async function insert(of: Db, table: string, row: Record<string, unknown>): Promise<void> {
+  await sql`
+    INSERT INTO ${sql.table(table)} (${sql.join(Object.keys(row).map((column) => sql.ref(column)))})
+    VALUES (${sql.join(Object.values(row))})
+  `.execute(of)
+}
+
+async function challenges(of: Db): Promise<Record<string, unknown>[]> {
+  return (await sql<Record<string, unknown>>`SELECT * FROM challenge ORDER BY id`.execute(of)).rows
+}

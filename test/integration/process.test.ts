@@ -1,0 +1,353 @@
+import { execFile, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
+import { networkInterfaces, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { Code, createClient } from '@connectrpc/connect'
+import { createGrpcTransport } from '@connectrpc/connect-node'
+import { sql } from 'kysely'
+import { expect, inject, test, vi } from 'vitest'
+import { ChallengeStatus, SignatureService, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { Health, HealthCheckResponse_ServingStatus as Status } from '../../gen/health/v1/health_pb.ts'
+import { openDatabase } from '../../src/db/database.ts'
+import { codeIn, failure, randomKey, startRequest, transaction } from '../support/app.ts'
+import { createDatabase } from '../support/database.ts'
+import { startFakeVault } from '../support/fake-vault.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+const PATH = `${join(ROOT, 'node_modules/.bin')}:${process.env.PATH}`
+const PORTS = { GRPC_PORT: '0', HTTP_PORT: '0', SANDBOX_PORT: '0' }
+
+type Env = Record<string, string>
+
+/** Runs main.ts with these arguments and nothing in its environment but these settings. Disposing kills it. */
+function run(args: string[], env: Env) {
+  const child = spawn(process.execPath, [join(ROOT, 'src/main.ts'), ...args], {
+    cwd: ROOT,
+    env: { PATH, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const output = { stdout: '', stderr: '' }
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name].setEncoding('utf8').on('data', (text) => {
+      output[name] += text
+    })
+  }
+  const ended = once(child, 'close').then(([code, signal]) => ({ code, signal, ...output }))
+
+  /** What the pattern finds in an output, as soon as it is there. */
+  async function wrote(name: 'stdout' | 'stderr', pattern: RegExp): Promise<string[]> {
+    const found = pattern.exec(output[name])
+    if (found) return found
+    const end = await Promise.race([once(child[name], 'data').then(() => undefined), ended])
+    if (end) throw new Error(`ended without ${pattern}: ${JSON.stringify(end)}`)
+    return wrote(name, pattern)
+  }
+
+  return {
+    child,
+    output,
+    ended,
+    wrote,
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL')
+      await ended
+    },
+  }
+}
+
+/** Starts the service on free ports and waits until it says where it listens. */
+async function serve(env: Env) {
+  const service = run([], { ...PORTS, ...env })
+  try {
+    const [, grpc] = await service.wrote('stderr', /^gRPC {2}(\S+)$/m)
+    const [, http] = await service.wrote('stderr', /^HTTP {2}(\S+)\/metrics \/livez \/readyz$/m)
+    const [, sandbox] = await service.wrote('stderr', /^SMS {3}(\S+)\/messages /m)
+    const [command = ''] = await service.wrote('stderr', /^npx buf curl .*\/StartSignature'?$/ms)
+    const [listening = ''] = await service.wrote('stdout', /^\{.*"msg":"listening"\}$/m)
+    return { ...service, grpcUrl: `http://${grpc}`, http, sandbox, command, listening: JSON.parse(listening) }
+  } catch (error) {
+    await service[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+/** Settings that name a database of one's own, a copy of this one. */
+async function ownDatabase(copyOf = 'migrated'): Promise<Env & { DATABASE_URL: string }> {
+  return {
+    DATABASE_URL: await createDatabase(inject('postgresUrl'), randomUUID(), copyOf),
+    CODE_KEYS: `k1:${randomKey()}`,
+    PII_KEYS: `p1:${randomKey()}`,
+    INDEX_KEY: randomKey(),
+  }
+}
+
+/** A client with a connection of its own. */
+function connect(baseUrl: string) {
+  return createClient(SignatureService, createGrpcTransport({ baseUrl }))
+}
+
+async function messages(sandbox: string | undefined): Promise<{ sid: string; body: string }[]> {
+  const response = await fetch(`${sandbox}/messages`)
+  return (await response.json()) as { sid: string; body: string }[]
+}
+
+/** Makes so many calls of StartSignature that Twilio keeps waiting, and gives them once all are stored. */
+async function startSlowly(
+  service: { grpcUrl: string; sandbox: string | undefined },
+  databaseUrl: string,
+  count: number,
+) {
+  const next = Array.from({ length: count }, () => ({ latencyMs: 1_500 }))
+  await fetch(`${service.sandbox}/faults`, { method: 'POST', body: JSON.stringify({ next }) })
+  const client = connect(service.grpcUrl)
+  const calls = next.map(() => client.startSignature(startRequest()))
+  await using database = openDatabase(databaseUrl, () => {})
+  await vi.waitFor(async () => {
+    const { rows } = await sql`SELECT FROM challenge`.execute(database.db)
+    expect(rows).toHaveLength(count)
+  }, 10_000)
+  return calls
+}
+
+async function get(url: string): Promise<number> {
+  const response = await fetch(url)
+  await response.text()
+  return response.status
+}
+
+test.concurrent('it says where it listens, to people on standard error and to machines in the log', async () => {
+  await using service = await serve(await ownDatabase())
+  const { grpcUrl, http, sandbox, listening } = service
+
+  expect(listening).toMatchObject({ level: 'info', msg: 'listening', sandbox_url: sandbox })
+  expect(grpcUrl).toBe(`http://127.0.0.1:${listening.grpc_port}`)
+  expect(http).toBe(`http://127.0.0.1:${listening.http_port}`)
+  for (const page of ['/metrics', '/livez', '/readyz']) expect(await get(`${http}${page}`)).toBe(200)
+  expect(await messages(sandbox)).toEqual([])
+  await expect(connect(grpcUrl).getSignature({ signatureId: randomUUID() })).rejects.toMatchObject({
+    code: Code.NotFound,
+  })
+})
+
+const loopbacks = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
+const hosts = ['127.0.0.1', '::1'].filter((host) => loopbacks.some(({ address }) => address === host))
+
+test.concurrent.for(hosts)(
+  'the printed line starts a signature when it is pasted into a shell (on %s)',
+  async (HOST) => {
+    await using service = await serve({ ...(await ownDatabase()), HOST })
+
+    const shell = { cwd: ROOT, env: { PATH, HOME: tmpdir(), npm_config_offline: 'true' } }
+    const { stdout } = await promisify(execFile)('sh', ['-c', service.command], shell)
+
+    const answer = JSON.parse(stdout)
+    expect(answer).toMatchObject({
+      signature: { status: 'SIGNATURE_STATUS_PENDING', transaction: { amount: { currencyCode: 'EUR', units: '125' } } },
+      challenge: { status: 'CHALLENGE_STATUS_SENT', maskedPhoneNumber: '+34*****222' },
+    })
+    expect((await messages(service.sandbox)).map(({ sid }) => sid)).toEqual([answer.challenge.providerChallengeId])
+  },
+)
+
+test.concurrent.for(['SIGTERM', 'SIGINT'] as const)(
+  'on %s it says it is not serving, refuses new calls, lets those under way end well, and exits with 0',
+  async (signal) => {
+    const env = await ownDatabase()
+    await using service = await serve(env)
+    const health = createClient(Health, createGrpcTransport({ baseUrl: service.grpcUrl }))
+    const updates = health.watch({ service: SignatureService.typeName })[Symbol.asyncIterator]()
+    expect((await updates.next()).value).toMatchObject({ status: Status.SERVING })
+    const calls = await startSlowly(service, env.DATABASE_URL, 20)
+
+    const signalledMs = performance.now()
+    service.child.kill(signal)
+
+    expect((await updates.next()).value).toMatchObject({ status: Status.NOT_SERVING })
+    expect(await failure(connect(service.grpcUrl).startSignature(startRequest()))).toMatchObject({
+      code: Code.Unavailable,
+    })
+    expect(await get(`${service.http}/readyz`)).toBe(503)
+    expect(await get(`${service.http}/livez`)).toBe(200)
+    for (const { challenge } of await Promise.all(calls)) {
+      expect(challenge).toMatchObject({ status: ChallengeStatus.SENT })
+    }
+    const { code, stdout, stderr } = await service.ended
+    expect({ code, afterUsage: stderr.split(service.command)[1] }).toEqual({ code: 0, afterUsage: '\n\n' })
+    expect(performance.now() - signalledMs).toBeLessThan(20_000)
+
+    await using database = openDatabase(env.DATABASE_URL, () => {})
+    const { rows } = await sql`SELECT status, count(*)::int FROM challenge GROUP BY status`.execute(database.db)
+    expect(rows).toEqual([{ status: 'SENT', count: 20 }])
+    const lines = stdout.trimEnd().split('\n')
+    expect(lines.filter((line) => JSON.parse(line).msg === 'challenge sent')).toHaveLength(20)
+    expect(stdout + stderr.replace(service.command, '')).not.toContain('600111222')
+  },
+)
+
+test.concurrent('the same signal again, as a terminal and npm send it, does not cut the stop short', async () => {
+  const env = await ownDatabase()
+  await using service = await serve(env)
+  const [call] = await startSlowly(service, env.DATABASE_URL, 1)
+
+  service.child.kill('SIGINT')
+  await vi.waitFor(async () => expect(await get(`${service.http}/readyz`)).toBe(503))
+  service.child.kill('SIGINT')
+
+  expect(await call).toMatchObject({ challenge: { status: ChallengeStatus.SENT } })
+  expect(await service.ended).toMatchObject({ code: 0 })
+})
+
+test.concurrent('a signal while it still reads its secrets ends it at once, with 0 and without a word', async () => {
+  await using vault = await startFakeVault()
+  vault.mode = 'hang'
+  await using service = run([], { ...PORTS, SECRETS_SOURCE: 'vault', VAULT_ADDR: vault.url, VAULT_TOKEN: vault.token })
+  await vi.waitFor(() => expect(vault.requests).not.toEqual([]), 10_000)
+
+  service.child.kill('SIGTERM')
+  expect(await service.ended).toEqual({ code: 0, signal: null, stdout: '', stderr: '' })
+})
+
+test.concurrent('with wrong settings it exits with 1 and names them all, and none of their values', async () => {
+  await using service = run([], {
+    ...PORTS,
+    HTTP_PORT: 'canary-port',
+    LOG_LEVEL: 'canary-level',
+    DATABASE_URL: 'mysql://bank:canary-password@db/signatures',
+    TWILIO_ACCOUNT_SID: 'canary-sid',
+    TWILIO_AUTH_TOKEN: 'canary token',
+    CODE_KEYS: 'k1:canary-key',
+    INDEX_KEY: 'canary-index-key',
+  })
+  const { code, stdout, stderr } = await service.ended
+
+  expect(code).toBe(1)
+  expect(stdout).toBe('')
+  const lines = stderr.trimEnd().split('\n')
+  expect(lines.map((line) => line.replace(/:.*/, '')).sort()).toEqual([
+    'CODE_KEYS',
+    'DATABASE_URL',
+    'HTTP_PORT',
+    'INDEX_KEY',
+    'LOG_LEVEL',
+    'PII_KEYS',
+    'TWILIO_ACCOUNT_SID',
+    'TWILIO_AUTH_TOKEN',
+    'TWILIO_FROM_NUMBER',
+  ])
+  expect(stderr).not.toContain('canary')
+})
+
+test.concurrent('without its database it exits with 1 and says why, without the password', async () => {
+  const DATABASE_URL = 'postgres://bank:canary-password@localhost:1/signatures'
+  await using service = run([], { ...PORTS, ...(await ownDatabase()), DATABASE_URL })
+  const { code, stderr } = await service.ended
+  expect(code).toBe(1)
+  expect(stderr).toContain('ECONNREFUSED')
+  expect(stderr).not.toContain('canary')
+})
+
+test.concurrent('a route that names an unknown provider keeps it from starting', async () => {
+  const env = await ownDatabase()
+  await using database = openDatabase(env.DATABASE_URL, () => {})
+  await sql`INSERT INTO route (priority, channel, provider) VALUES (7, 'SMS', 'carrier-pigeon')`.execute(database.db)
+
+  await using service = run([], { ...PORTS, ...env })
+  expect(await service.ended).toMatchObject({
+    code: 1,
+    stderr: 'the route with priority 7 names "carrier-pigeon" for SMS; there is only twilio-sms for SMS\n',
+  })
+})
+
+test.concurrent.for(Object.keys(PORTS))('a %s that is taken keeps it from starting, and is named', async (setting) => {
+  const other = createServer().listen(0, '127.0.0.1')
+  await once(other, 'listening')
+  const { port } = other.address() as AddressInfo
+  try {
+    await using service = run([], { ...PORTS, ...(await ownDatabase()), [setting]: `${port}` })
+    const { code, stderr } = await service.ended
+    expect(code).toBe(1)
+    expect(stderr).toMatch(new RegExp(`^[^\\n]*address already in use[^\\n]*127\\.0\\.0\\.1:${port}\\n$`))
+  } finally {
+    other.close()
+  }
+})
+
+test.concurrent('migrate brings an empty database up to date, and takes the last migration back and forth', async () => {
+  const env = await ownDatabase('template0')
+  const migrate = async (...args: string[]) => {
+    await using command = run(['migrate', ...args], env)
+    return await command.ended
+  }
+  await using database = openDatabase(env.DATABASE_URL, () => {})
+  const columns = async () => {
+    const { rows } = await sql<{ name: string }>`
+      SELECT column_name AS name FROM information_schema.columns WHERE table_name = 'challenge'`.execute(database.db)
+    return rows.map(({ name }) => name)
+  }
+  const done = (stdout: string) => ({ code: 0, signal: null, stdout, stderr: '' })
+
+  expect(await migrate()).toEqual(done('0001_create_signature_tables\n0002_add_challenge_fields\n'))
+  expect(await columns()).toEqual(expect.arrayContaining(['id', 'code_hmac']))
+  expect(await migrate('up')).toEqual(done('nothing to migrate\n'))
+  expect(await migrate('down')).toEqual(done('0002_add_challenge_fields\n'))
+  expect(await columns()).not.toContain('code_hmac')
+  expect(await migrate()).toEqual(done('0002_add_challenge_fields\n'))
+  expect(await columns()).toContain('code_hmac')
+}, 60_000)
+
+test.concurrent.for(['migrate sideways', 'serve'])('"%s" is answered with the usage', async (line) => {
+  await using command = run(line.split(' '), {})
+  const { code, stdout, stderr } = await command.ended
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+  expect(stderr).toMatch(/^usage: main\.ts .*\n +main\.ts migrate \[up\|down\]\n$/)
+})
+
+test.concurrent('with only a data directory, a killed service loses nothing, and a stopped one leaves no PostgreSQL behind', async () => {
+  await using data = await dataDirectory()
+  await using migration = run(['migrate'], { DATA_DIR: data.path })
+  expect(await migration.ended).toMatchObject({ code: 0, stdout: expect.stringContaining('0001'), stderr: '' })
+  expect(await data.processes()).toEqual([])
+
+  const { code, signatureId } = await (async () => {
+    await using service = await serve({ DATA_DIR: data.path })
+    const { signature, challenge } = await connect(service.grpcUrl).startSignature(startRequest())
+    const message = (await messages(service.sandbox)).find(({ sid }) => sid === challenge?.providerChallengeId)
+    service.child.kill('SIGKILL')
+    expect(await service.ended).toMatchObject({ signal: 'SIGKILL' })
+    return { code: codeIn(message?.body), signatureId: signature?.id ?? '' }
+  })()
+
+  await using service = await serve({ DATA_DIR: data.path })
+  const client = connect(service.grpcUrl)
+  expect(await client.getSignature({ signatureId })).toMatchObject({ signature: { status: SignatureStatus.PENDING } })
+  const completed = await client.completeSignature({ signatureId, code, transaction: transaction() })
+  expect(completed).toMatchObject({ signature: { id: signatureId, status: SignatureStatus.SIGNED } })
+
+  expect(await data.processes()).not.toEqual([])
+  service.child.kill('SIGTERM')
+  expect(await service.ended).toMatchObject({ code: 0 })
+  expect(await data.processes()).toEqual([])
+}, 120_000)
+
+/** A directory for an embedded database. Disposing ends what still runs on it. */
+async function dataDirectory() {
+  const path = await mkdtemp(join(tmpdir(), 'signature-router-process-'))
+  const processes = async () => {
+    const { stdout } = await promisify(execFile)('ps', ['-eo', 'stat=,args='])
+    return stdout.split('\n').filter((line) => !line.startsWith('Z') && line.includes(`${path}/`))
+  }
+  return {
+    path,
+    processes,
+    async [Symbol.asyncDispose]() {
+      const pidFile = await readFile(join(path, 'postgres', 'postmaster.pid'), 'utf8').catch(() => '')
+      if (pidFile) process.kill(Number.parseInt(pidFile, 10), 'SIGQUIT')
+      await vi.waitFor(async () => expect(await processes()).toEqual([]), 20_000)
+      await rm(path, { recursive: true })
+    },
+  }
+}
