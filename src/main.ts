@@ -5,7 +5,8 @@ import { migrateDatabase, startServer } from './server.ts'
 const USAGE = 'usage: main.ts            start the service\n       main.ts migrate [up|down]'
 
 const stop = new AbortController()
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
+// Again and again, as npm and a terminal each send the same Ctrl-C: the second must not cut the first one's stop short.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort())
 
 try {
   await run(process.argv.slice(2))
@@ -32,7 +33,8 @@ async function run([command, direction = 'up', ...rest]: string[]): Promise<void
   if (!stop.signal.aborted) await once(stop.signal, 'abort')
 }
 
-function welcome(host: string, { grpcPort, httpPort, sandboxUrl }: Awaited<ReturnType<typeof startServer>>): string {
+function welcome(address: string, { grpcPort, httpPort, sandboxUrl }: Awaited<ReturnType<typeof startServer>>): string {
+  const host = address.includes(':') ? `[${address}]` : address
   const request = {
     idempotency_key: 'order-1',
     customer_id: 'customer-1',

@@ -44,7 +44,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
     openDatabase(databaseUrl, (error) => log.warn({ error }, 'database connection lost')),
   )
   metrics.watchPool(poolSize)
-  await migrate(db, 'up')
+  await migrateTo(databaseUrl, 'up')
 
   const account = config.twilio ?? sandboxAccount()
   const sandbox = config.twilio
@@ -136,8 +136,12 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
 /** Brings the database's schema up to date, or takes its last migration back. Gives the names of those that ran. */
 export async function migrateDatabase(config: Config, direction: 'up' | 'down'): Promise<string[]> {
   await using embedded = config.databaseUrl === undefined ? await startEmbeddedPostgres(config) : undefined
-  await using database = openDatabase(config.databaseUrl ?? embedded?.url ?? '', () => {})
-  return migrate(database.db, direction)
+  return await migrateTo(config.databaseUrl ?? embedded?.url ?? '', direction)
+}
+
+async function migrateTo(databaseUrl: string, direction: 'up' | 'down'): Promise<string[]> {
+  await using database = openDatabase(databaseUrl, () => {}, 0)
+  return await migrate(database.db, direction)
 }
 
 /** Credentials that only the simulator of this process knows. */

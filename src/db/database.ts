@@ -19,14 +19,24 @@ export interface Database extends AsyncDisposable {
 
 const MIGRATIONS = path.join(import.meta.dirname, '../../migrations')
 
-/** Opens a pool; connects at the first query. `onConnectionLost` hears of idle connections that break. */
-export function openDatabase(url: string, onConnectionLost: (error: Error) => void): Database {
+/** No statement of a call takes so long unless something is wrong. */
+const STATEMENT_TIMEOUT_MS = 10_000
+
+/**
+ * Opens a pool; connects at the first query. `onConnectionLost` hears of idle connections that break. A migration wants
+ * no timeout (0): it may wait for another process's.
+ */
+export function openDatabase(
+  url: string,
+  onConnectionLost: (error: Error) => void,
+  statementTimeoutMs = STATEMENT_TIMEOUT_MS,
+): Database {
   const pool = new pg.Pool({
     connectionString: url,
     application_name: 'signature-router',
     max: 20,
     connectionTimeoutMillis: 3_000,
-    statement_timeout: 10_000,
+    statement_timeout: statementTimeoutMs,
     idle_in_transaction_session_timeout: 10_000,
     keepAlive: true,
   })

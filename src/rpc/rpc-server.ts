@@ -86,14 +86,15 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
       const overdue = AbortSignal.timeout(config.drainMs)
       await Promise.race([calls.idle(), once(overdue, 'abort')])
       shutdown.abort(toConnectError(new AppError('SHUTTING_DOWN', 'the server is stopping')))
-      await Promise.race([calls.idle(), once(AbortSignal.timeout(ABORT_GRACE_MS), 'abort')])
+      // A connection that was told to close does so with the last byte of its last stream.
+      await Promise.race([closed, once(AbortSignal.timeout(ABORT_GRACE_MS), 'abort')])
       for (const session of sessions) session.destroy()
       await closed
     },
   }
 }
 
-/** Calls that were cut off get this long to record what became of them. */
+/** Calls that were cut off get this long to record what became of them, and answers to reach their callers. */
 const ABORT_GRACE_MS = 3_000
 
 /** As connectNodeAdapter does; but that one lets a request with a broken authority end the process, and writes to the console. */

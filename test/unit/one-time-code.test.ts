@@ -100,3 +100,9 @@ test('a part of the seal is not the seal', () => {
     expect(isSealedCode(keys, { keyId, hmac: part }, '012345', BINDING)).toBe(false)
   }
 })
+
+test('where no code was ever sealed, none is right', () => {
+  const nothing = { keyId: '', hmac: Buffer.alloc(0) }
+  expect(isSealedCode(ring(['k1', KEY]), nothing, '012345', BINDING)).toBe(false)
+  expect(isSealedCode(ring(['k1', KEY]), nothing, '', BINDING)).toBe(false)
+})
