@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import http2 from 'node:http2'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { type ConnectRouter, createConnectRouter, createContextValues } from '@connectrpc/connect'
 import {
   compressionGzip,
@@ -71,6 +71,12 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
     session.on('close', () => sessions.delete(session))
     session.on('error', () => session.destroy())
   })
+  // Not the sessions' own: one that is closing no longer lets go of its socket when it is destroyed.
+  const sockets = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket)
+    socket.on('close', () => sockets.delete(socket))
+  })
   server.listen(config.port, config.host)
   await once(server, 'listening')
   health.set(true)
@@ -88,7 +94,7 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
       shutdown.abort(toConnectError(new AppError('SHUTTING_DOWN', 'the server is stopping')))
       // A connection that was told to close does so with the last byte of its last stream.
       await Promise.race([closed, once(AbortSignal.timeout(ABORT_GRACE_MS), 'abort')])
-      for (const session of sessions) session.destroy()
+      for (const socket of sockets) socket.destroy()
       await closed
     },
   }
