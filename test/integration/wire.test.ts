@@ -370,10 +370,10 @@ describe('for people and probes', () => {
     const health = createClient(Health, createGrpcTransport({ baseUrl: app.url }))
     for (const service of ['', SignatureService.typeName]) {
       expect(await grpcJs.call(Health.method.check, { service })).toMatchObject({ status: Serving.SERVING })
-      for await (const { status } of health.watch({ service })) {
-        expect(status).toBe(Serving.SERVING)
-        break
-      }
+      const leave = new AbortController()
+      const updates = health.watch({ service }, { signal: leave.signal })[Symbol.asyncIterator]()
+      expect(await updates.next()).toMatchObject({ value: { status: Serving.SERVING } })
+      leave.abort()
     }
     expect(await grpcJsFailure(grpcJs.call(Health.method.check, { service: 'bank.Nothing' }))).toMatchObject({
       code: Code.NotFound,
@@ -602,6 +602,22 @@ describe('while the database is away', () => {
     await app.client.completeSignature(completion)
     expect(await row(home, 'signature', signatureId)).toMatchObject({ status: 'SIGNED' })
   })
+})
+
+test('a client that never closes its connection does not keep the service from stopping', async () => {
+  const replica = await app.replica()
+  const socket = connect({ port: replica.server.grpcPort, host: '127.0.0.1', allowHalfOpen: true })
+  const settings = Uint8Array.of(0, 0, 0, 4, 0, 0, 0, 0, 0)
+  socket.on('error', () => {}).write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+  socket.write(settings)
+  await once(socket, 'data')
+
+  const stopped = replica[Symbol.asyncDispose]()
+  await once(socket, 'end')
+  const overdue = AbortSignal.timeout(10_000)
+  await Promise.race([stopped, once(overdue, 'abort')])
+  socket.destroy()
+  expect(overdue.aborted).toBe(false)
 })
 
 test('a bug is INTERNAL with a correlation id that the log has, and tells the caller nothing else', async () => {
