@@ -28,7 +28,7 @@ export interface Overrides {
 }
 
 /** Calls under way have this long once the process is told to stop. */
-const DRAIN_MS = 20_000
+const DRAIN_MS = 18_000
 /** What a delivery's lease allows beyond its budget, for the writes around it. */
 const LEASE_MARGIN_MS = 5_000
 

@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
@@ -9,7 +9,7 @@ import { promisify } from 'node:util'
 import { Code, createClient } from '@connectrpc/connect'
 import { createGrpcTransport } from '@connectrpc/connect-node'
 import { sql } from 'kysely'
-import { expect, inject, test, vi } from 'vitest'
+import { afterAll, expect, inject, test, vi } from 'vitest'
 import { ChallengeStatus, SignatureService, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { Health, HealthCheckResponse_ServingStatus as Status } from '../../gen/health/v1/health_pb.ts'
 import { openDatabase } from '../../src/db/database.ts'
@@ -23,6 +23,20 @@ const PORTS = { GRPC_PORT: '0', HTTP_PORT: '0', SANDBOX_PORT: '0' }
 
 type Env = Record<string, string>
 
+const children: ChildProcess[] = []
+const dataDirectories: string[] = []
+
+// A test that ran out of time disposes of nothing.
+afterAll(async () => {
+  for (const child of children) child.kill('SIGKILL')
+  for (const path of dataDirectories) {
+    const pidFile = await readFile(join(path, 'postgres', 'postmaster.pid'), 'utf8').catch(() => '')
+    if (pidFile) process.kill(Number.parseInt(pidFile, 10), 'SIGQUIT')
+    await vi.waitFor(async () => expect(await processesOn(path)).toEqual([]), 20_000)
+    await rm(path, { recursive: true })
+  }
+})
+
 /** Runs main.ts with these arguments and nothing in its environment but these settings. Disposing kills it. */
 function run(args: string[], env: Env) {
   const child = spawn(process.execPath, [join(ROOT, 'src/main.ts'), ...args], {
@@ -30,6 +44,7 @@ function run(args: string[], env: Env) {
     env: { PATH, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  children.push(child)
   const output = { stdout: '', stderr: '' }
   for (const name of ['stdout', 'stderr'] as const) {
     child[name].setEncoding('utf8').on('data', (text) => {
@@ -310,13 +325,14 @@ test.concurrent.for(['migrate sideways', 'serve'])('"%s" is answered with the us
 })
 
 test.concurrent('with only a data directory, a killed service loses nothing, and a stopped one leaves no PostgreSQL behind', async () => {
-  await using data = await dataDirectory()
-  await using migration = run(['migrate'], { DATA_DIR: data.path })
+  const dataDir = await mkdtemp(join(tmpdir(), 'signature-router-process-'))
+  dataDirectories.push(dataDir)
+  await using migration = run(['migrate'], { DATA_DIR: dataDir })
   expect(await migration.ended).toMatchObject({ code: 0, stdout: expect.stringContaining('0001'), stderr: '' })
-  expect(await data.processes()).toEqual([])
+  expect(await processesOn(dataDir)).toEqual([])
 
   const { code, signatureId } = await (async () => {
-    await using service = await serve({ DATA_DIR: data.path })
+    await using service = await serve({ DATA_DIR: dataDir })
     const { signature, challenge } = await connect(service.grpcUrl).startSignature(startRequest())
     const message = (await messages(service.sandbox)).find(({ sid }) => sid === challenge?.providerChallengeId)
     service.child.kill('SIGKILL')
@@ -324,33 +340,20 @@ test.concurrent('with only a data directory, a killed service loses nothing, and
     return { code: codeIn(message?.body), signatureId: signature?.id ?? '' }
   })()
 
-  await using service = await serve({ DATA_DIR: data.path })
+  await using service = await serve({ DATA_DIR: dataDir })
   const client = connect(service.grpcUrl)
   expect(await client.getSignature({ signatureId })).toMatchObject({ signature: { status: SignatureStatus.PENDING } })
   const completed = await client.completeSignature({ signatureId, code, transaction: transaction() })
   expect(completed).toMatchObject({ signature: { id: signatureId, status: SignatureStatus.SIGNED } })
 
-  expect(await data.processes()).not.toEqual([])
+  expect(await processesOn(dataDir)).not.toEqual([])
   service.child.kill('SIGTERM')
   expect(await service.ended).toMatchObject({ code: 0 })
-  expect(await data.processes()).toEqual([])
+  expect(await processesOn(dataDir)).toEqual([])
 }, 120_000)
 
-/** A directory for an embedded database. Disposing ends what still runs on it. */
-async function dataDirectory() {
-  const path = await mkdtemp(join(tmpdir(), 'signature-router-process-'))
-  const processes = async () => {
-    const { stdout } = await promisify(execFile)('ps', ['-eo', 'stat=,args='])
-    return stdout.split('\n').filter((line) => !line.startsWith('Z') && line.includes(`${path}/`))
-  }
-  return {
-    path,
-    processes,
-    async [Symbol.asyncDispose]() {
-      const pidFile = await readFile(join(path, 'postgres', 'postmaster.pid'), 'utf8').catch(() => '')
-      if (pidFile) process.kill(Number.parseInt(pidFile, 10), 'SIGQUIT')
-      await vi.waitFor(async () => expect(await processes()).toEqual([]), 20_000)
-      await rm(path, { recursive: true })
-    },
-  }
+/** The processes of the PostgreSQL that keeps its data in this directory. */
+async function processesOn(dataDir: string): Promise<string[]> {
+  const { stdout } = await promisify(execFile)('ps', ['-eo', 'stat=,args='])
+  return stdout.split('\n').filter((line) => !line.startsWith('Z') && line.includes(`${dataDir}/`))
 }
