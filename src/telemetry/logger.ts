@@ -1,3 +1,6 @@
+import { createWriteStream, fstatSync } from 'node:fs'
+import { Socket } from 'node:net'
+import type { Writable } from 'node:stream'
 import pino, { type DestinationStream, type Logger as PinoLogger } from 'pino'
 
 export type Logger = PinoLogger
@@ -8,24 +11,38 @@ const FLUSH_MS = 1_000
 
 /**
  * Standard output as a log destination that never makes its writer wait: beyond its buffer it drops lines and says so.
- * Disposing writes what is buffered, unless the reader stands still.
+ * Disposing writes what is buffered, unless the reader stands still. Nothing else in the process may write there.
  */
 export function openLog(onDrop: () => void): DestinationStream & AsyncDisposable {
-  const destination = pino.destination({ fd: 1, sync: false, maxLength: BUFFER_BYTES })
-  destination.on('drop', onDrop)
-  // The reader has gone: nobody is left to tell.
-  destination.on('error', onDrop)
+  let output: Writable | undefined
   return {
-    write: (line) => destination.write(line),
+    write(line) {
+      output ??= openOutput()
+      if (output.writable && output.writableLength < BUFFER_BYTES) output.write(line)
+      else onDrop()
+    },
     async [Symbol.asyncDispose]() {
+      const opened = output
+      if (!opened) return
       const { promise, resolve } = Promise.withResolvers<void>()
       const timer = setTimeout(resolve, FLUSH_MS)
-      destination.once('close', resolve)
-      destination.end()
+      opened.write('', () => resolve())
       await promise
       clearTimeout(timer)
+      opened.destroy()
     },
   }
+}
+
+function openOutput(): Writable {
+  const stdout = fstatSync(1)
+  // A write to a full pipe by the thread pool can't be given up: the process could never exit.
+  const output =
+    stdout.isFIFO() || stdout.isSocket()
+      ? new Socket({ fd: 1, readable: false, writable: true })
+      : createWriteStream('', { fd: 1, autoClose: false })
+  // The reader has gone: nobody is left to tell.
+  return output.on('error', () => {})
 }
 
 /** A logger of JSON lines. Give it fields that are known to hold nothing personal; errors are reduced to type, code and stack. */

@@ -118,6 +118,12 @@ test('a reader that stands still does not stall the writer: what does not fit is
   expect(lines.map((line) => JSON.parse(line).msg).filter((msg) => msg !== 'line')).toEqual([])
 })
 
+test('a reader that stands still does not keep the process from exiting', async () => {
+  const { child, exited } = await startWriter()
+  child.stdin.end('close')
+  expect(await exited).toEqual([0, null])
+}, 10_000)
+
 test('a reader that goes away does not end the process', async () => {
   const { child, exited } = await startWriter()
   child.stdout.destroy()
