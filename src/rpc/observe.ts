@@ -131,7 +131,8 @@ function refuseMalformed({ contextValues }: UniversalServerRequest, { trailer }:
 function codeName({ trailer, status }: UniversalServerResponse): string {
   if (status !== 200) return `HTTP_${status}`
   const error = trailer && findTrailerError(trailer)
-  return error ? codeToString(error.code).toUpperCase() : 'OK'
+  // Connect spells one of gRPC's names its own way.
+  return error ? codeToString(error.code).toUpperCase().replace('CANCELED', 'CANCELLED') : 'OK'
 }
 
 async function* finallyDo(body: UniversalServerResponse['body'], done: () => void) {

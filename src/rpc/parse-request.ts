@@ -70,7 +70,8 @@ function text(check: Check, field: string, value: string, min: number, max: numb
   const length = lengthOf(value)
   const size = min === 0 ? `must be at most ${max} characters` : `must be ${min} to ${max} characters`
   check(field, value, length >= min && length <= max, size)
-  return check(field, value, isPlainText(value), 'must hold no control characters and no bidirectional overrides')
+  check(field, value, value === '' || value.trim() !== '', 'must not be blank')
+  return check(field, value, isPlainText(value), 'must hold no control characters and no invisible formatting')
 }
 
 function uuid(check: Check, field: string, value: string): string {

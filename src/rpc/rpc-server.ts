@@ -109,6 +109,12 @@ function serveRouter({ handlers }: ConnectRouter, { log }: Pick<Context, 'log'>)
   return async (request: http2.Http2ServerRequest, response: http2.Http2ServerResponse) => {
     const handler = byPath.get(request.url)
     if (!handler) return void response.writeHead(404).end()
+    // After an answer to a request that was not read to its end, nobody would ever close the stream (RFC 9113, section 8.1).
+    response.stream.once('wantTrailers', () =>
+      setImmediate(() => {
+        if (!request.readableEnded) response.stream.destroy()
+      }),
+    )
     try {
       const call = universalRequestFromNodeRequest(request, response, undefined, createContextValues())
       await universalResponseToNodeResponse(await handler(call), response)

@@ -309,6 +309,17 @@ describe('one connection', () => {
       .on('error', () => {})
       .resume()
 
+  test('lives on after more requests that were refused unread than it may have streams', async () => {
+    const session = await open()
+    for (let number = 1; number <= 110; number++) {
+      const stream = post(session, START)
+      const refused = once(stream, 'trailers')
+      // Never ended by this client.
+      stream.write(frame(EMPTY, { length: MIB + 1 }))
+      expect((await refused)[0]).toMatchObject({ 'grpc-status': String(Code.ResourceExhausted) })
+    }
+  })
+
   test('has at most 100 streams open at once: the next one waits until one has ended', async () => {
     const session = await open()
     expect(session.remoteSettings.maxConcurrentStreams).toBe(100)
