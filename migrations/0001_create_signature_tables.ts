@@ -17,7 +17,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       'route_amount_has_currency',
       sql`currency IS NOT NULL OR (min_amount IS NULL AND max_amount IS NULL)`,
     )
-    .addCheckConstraint('route_amount_range', sql`min_amount <= max_amount`)
+    .addCheckConstraint('route_amount_range', sql`min_amount >= 0 AND max_amount >= coalesce(min_amount, 0)`)
     .execute()
   await sql`INSERT INTO route (priority, channel, provider) VALUES (1000, 'SMS', 'twilio-sms')`.execute(db)
 

@@ -12,7 +12,9 @@ try {
   await run(process.argv.slice(2))
 } catch (error) {
   if (!stop.signal.aborted) {
-    process.stderr.write(`${error instanceof Error ? error.message : error}\n`)
+    // An address with several hosts behind it fails in several ways, and says nothing itself.
+    const errors = error instanceof AggregateError ? error.errors : [error]
+    for (const { message } of errors) process.stderr.write(`${message}\n`)
     process.exitCode = 1
   }
 }

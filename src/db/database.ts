@@ -73,8 +73,8 @@ export async function ping(db: Db): Promise<void> {
   await sql`SELECT 1`.execute(db)
 }
 
-/** https://www.postgresql.org/docs/current/errcodes-appendix.html: connection (08), resources (53), operator intervention (57). */
-const UNAVAILABLE_SQLSTATE = /^(08|53|57)/
+/** https://www.postgresql.org/docs/current/errcodes-appendix.html: connection (08), a standby (25006), resources (53), operator intervention (57). */
+const UNAVAILABLE_SQLSTATE = /^(08|25006|53|57)/
 const UNAVAILABLE_SYSTEM = /^(ECONN|ENOTFOUND|EAI_AGAIN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)/
 /** pg names these by their text only. */
 const UNAVAILABLE_MESSAGE =

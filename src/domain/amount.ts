@@ -1,6 +1,6 @@
 import currencies from 'currency-codes'
 
-/** Money as google.type.Money has it: whole units plus billionths, both of one sign. */
+/** Money as google.type.Money has it: whole units plus billionths, neither below zero. */
 export interface Amount {
   currency: string
   units: bigint
@@ -11,8 +11,8 @@ const NANOS_PER_UNIT = 1_000_000_000n
 
 /** The digits after the point that ISO 4217 gives a currency (2 for EUR, 0 for JPY), or undefined when it knows none. */
 export function currencyDigits(currency: string): number | undefined {
-  // The package folds case; ISO 4217 codes are upper case.
-  return /^[A-Z]{3}$/.test(currency) ? currencies.code(currency)?.digits : undefined
+  // The package folds case; ISO 4217 codes are upper case. XTS is for tests, and XXX says that there is no currency.
+  return /^(?!XTS|XXX)[A-Z]{3}$/.test(currency) ? currencies.code(currency)?.digits : undefined
 }
 
 /** The amount in billionths of a unit, for comparing within one currency. */

@@ -1,7 +1,10 @@
-/** Control characters, line separators, lone surrogates, and the marks that turn the direction of text about them (Unicode UAX #9). */
-const UNSAFE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]/u
+/**
+ * Control characters, line separators, lone surrogates, and formatting that can't be seen, such as the marks that turn
+ * the direction of text about them (Unicode UAX #9). The two joiners are part of how some scripts are written.
+ */
+const UNSAFE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]|(?![\u200C\u200D])\p{Cf}/u
 
-/** Whether a text shows as what it is: no control characters, and nothing that makes a payee read as another. */
+/** Whether a text shows as what it is: no control characters, and nothing unseen that makes a payee read as another. */
 export function isPlainText(text: string): boolean {
   return !UNSAFE.test(text)
 }

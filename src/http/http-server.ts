@@ -33,7 +33,8 @@ export async function startHttpServer({ host, port, metrics, checkReady }: HttpS
     }),
   }
   const server = createServer({ requestTimeout: 10_000, headersTimeout: 5_000 }, async (request, response) => {
-    const page = Object.hasOwn(pages, request.url ?? '') ? pages[request.url ?? ''] : undefined
+    const [path = ''] = (request.url ?? '').split('?', 1)
+    const page = Object.hasOwn(pages, path) ? pages[path] : undefined
     const readable = request.method === 'GET' || request.method === 'HEAD'
     const { status, type, text } = !page
       ? plain(404, 'there is /metrics, /livez and /readyz')

@@ -185,6 +185,8 @@ const UNSAFE = {
   'a line separator': 'a\u2028b',
   'a paragraph separator': 'a\u2029b',
   'an override from right to left': 'a\u202eb',
+  'a zero-width space': 'a\u200bb',
+  'nothing but spaces': '   ',
   'an embedding': 'a\u202ab',
   'an isolate': 'a\u2066b',
   'an isolate that is not closed, at the end': 'ab\u2067',

@@ -44,7 +44,7 @@ test('a currency has the digits that ISO 4217 gives it', () => {
   expect(currencyDigits('CLF')).toBe(4)
 })
 
-test.for(['', 'EU', 'EURO', 'eur', 'Eur', ' EUR', 'EUR\n', 'ZZZ', '978', '€', 'ＥＵＲ'])(
+test.for(['', 'EU', 'EURO', 'eur', 'Eur', ' EUR', 'EUR\n', 'ZZZ', 'XXX', 'XTS', '978', '€', 'ＥＵＲ'])(
   '%j is no currency',
   (currency) => {
     expect(currencyDigits(currency)).toBeUndefined()

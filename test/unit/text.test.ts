@@ -31,16 +31,19 @@ test.for([
   ['a right-to-left mark', '\u200f'],
   ['a left-to-right isolate', '\u2066'],
   ['an Arabic letter mark', '\u061c'],
+  ['a zero-width space', '\u200b'],
+  ['a soft hyphen', '\u00ad'],
 ])('%s is not, wherever it stands', ([, char = '']) => {
   for (const text of [char, `${char}ACME`, `AC${char}ME`, `ACME${char}`]) expect(isPlainText(text)).toBe(false)
 })
 
-test('of all characters, those that Unicode calls controls, separators of lines or marks of direction are refused', () => {
+test('of all characters, those that Unicode calls controls, separators of lines or formatting are refused, but for joiners', () => {
   const wronglyJudged: string[] = []
   for (let codePoint = 0; codePoint <= 0x10ffff; codePoint++) {
     if (codePoint >= 0xd800 && codePoint <= 0xdfff) continue
     const char = String.fromCodePoint(codePoint)
-    const unsafe = /[\p{Control}\p{Line_Separator}\p{Paragraph_Separator}\p{Bidi_Control}]/u.test(char)
+    const joiner = char === '\u200c' || char === '\u200d'
+    const unsafe = !joiner && /[\p{Control}\p{Line_Separator}\p{Paragraph_Separator}\p{Format}]/u.test(char)
     if (isPlainText(char) === unsafe) wronglyJudged.push(codePoint.toString(16))
   }
   expect(wronglyJudged).toEqual([])

@@ -228,7 +228,7 @@ export const GetSignatureResponseSchema: GenMessage<GetSignatureResponse> = /*@_
 /**
  * What the customer signs. The code is bound to every field of it.
  *
- * Text fields hold no control characters and no bidirectional overrides.
+ * Text fields hold no control characters and no invisible formatting, such as bidirectional overrides.
  *
  * @generated from message bank.signature.v1.Transaction
  */
@@ -388,7 +388,7 @@ export type Challenge = Message<"bank.signature.v1.Challenge"> & {
   status: ChallengeStatus;
 
   /**
-   * What the provider said of the message. Unspecified while no call has ended.
+   * What the provider said of the message. Unspecified while it is on its way, and when no provider took it.
    *
    * @generated from field: bank.signature.v1.DeliveryStatus delivery_status = 6;
    */
@@ -714,7 +714,7 @@ export const ChallengeStatusSchema: GenEnum<ChallengeStatus> = /*@__PURE__*/
  */
 export const DeliveryStatus = {
   /**
-   * No call to the provider has ended yet.
+   * It is on its way to the provider, or no provider took it.
    *
    * @generated from enum value: DELIVERY_STATUS_UNSPECIFIED = 0;
    */
@@ -775,8 +775,9 @@ export const DeliveryStatusSchema: GenEnum<DeliveryStatus> = /*@__PURE__*/
  * The usual course: StartSignature sends a 6-digit code to the customer's phone together with the amount and the
  * payee; the customer types it into your screen; CompleteSignature signs the transaction with it.
  *
- * Every error carries a google.rpc.ErrorInfo with domain "signature.bank" and one of the reasons named at the
- * methods below. Act on the reason, not on the message. Besides those, any method may answer:
+ * Every error of this service carries a google.rpc.ErrorInfo with domain "signature.bank" and one of the reasons named
+ * at the methods below. Act on the reason, not on the message. The transport's own have none: DEADLINE_EXCEEDED,
+ * CANCELLED, UNIMPLEMENTED, and RESOURCE_EXHAUSTED for a message over 1 MiB. Besides those, any method may answer:
  *   - INVALID_ARGUMENT, INVALID_FIELD: a field is wrong or the bytes are no such message. A google.rpc.BadRequest
  *     names every wrong field at once. Nothing was stored and nothing was sent.
  *   - UNAVAILABLE, STORAGE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN: try again; StartSignature with the same
