@@ -36,24 +36,26 @@ export function translateErrors(
       noteCall(contextValues, { ...error.metadata, reason: error.reason })
       return toConnectError(error)
     }
+    const translate = (error: unknown) => {
+      if (error instanceof ConnectError) return error
+      if (error instanceof AppError) return refuse(error)
+      const correlationId = uuidv7()
+      noteCall(contextValues, { correlation_id: correlationId })
+      const away = isStorageUnavailable(error)
+      log.error({ correlation_id: correlationId, error }, away ? 'storage unavailable' : 'bug')
+      if (away) return refuse(new AppError('STORAGE_UNAVAILABLE', 'the database is not available'))
+      return internalError(correlationId)
+    }
     try {
       giveUp()
       const response = await next(request)
       giveUp()
       return response
     } catch (error) {
-      // A caller that has gone explains most of what fails then, and is told none of it.
+      const translated = translate(error)
+      // What failed is on record by now; a caller that has gone is told nothing of it.
       giveUp()
-      if (error instanceof ConnectError) throw error
-      if (error instanceof AppError) throw refuse(error)
-      const correlationId = uuidv7()
-      noteCall(contextValues, { correlation_id: correlationId })
-      if (isStorageUnavailable(error)) {
-        log.error({ correlation_id: correlationId, error }, 'storage unavailable')
-        throw refuse(new AppError('STORAGE_UNAVAILABLE', 'the database is not available'))
-      }
-      log.error({ correlation_id: correlationId, error }, 'bug')
-      throw internalError(correlationId)
+      throw translated
     }
   }
 }
@@ -86,10 +88,20 @@ export function observeCalls(router: ConnectRouter, { log, metrics }: Pick<Conte
     // Probes and reflection are many and tell nothing.
     const level = service.typeName.startsWith('grpc.') ? 'debug' : 'info'
 
+    const leave = () => {
+      if (unary) underWay -= 1
+      if (underWay > 0) return
+      whenIdle.resolve()
+      whenIdle = Promise.withResolvers()
+    }
+
     const observed: UniversalHandlerFn = async (request) => {
       const startedAt = performance.now()
       if (unary) underWay += 1
-      const response = await handler(request)
+      const response = await handler(request).catch((error) => {
+        leave()
+        throw error
+      })
       refuseMalformed(request, response)
       const done = () => {
         const code = codeName(response)
@@ -100,11 +112,7 @@ export function observeCalls(router: ConnectRouter, { log, metrics }: Pick<Conte
           { method: name, code, duration_ms: Math.round(seconds * 1_000), ...request.contextValues?.get(CALL) },
           'rpc',
         )
-        if (unary) underWay -= 1
-        if (underWay === 0) {
-          whenIdle.resolve()
-          whenIdle = Promise.withResolvers()
-        }
+        leave()
       }
       return { ...response, body: finallyDo(response.body, done) }
     }

@@ -254,3 +254,22 @@ async function holdTable(name: 'attempt' | 'challenge') {
     },
   }
 }
+
+test('what could not be recorded is logged, though its caller has gone', async () => {
+  await using own = await startApp()
+  await sql`DROP TABLE attempt`.execute(own.db)
+  own.twilio.failNext({ hang: true })
+  const called = own.twilio.nextCall()
+  const caller = new AbortController()
+  const call = failure(own.client.startSignature(startRequest(), { signal: caller.signal }))
+  await called
+  caller.abort()
+
+  expect(await call).toMatchObject({ code: Code.Canceled })
+  const logged = expect.objectContaining({
+    level: 'error',
+    msg: 'bug',
+    error: expect.objectContaining({ code: '42P01' }),
+  })
+  await vi.waitFor(() => expect(own.logs).toContainEqual(logged))
+})
