@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import { type Challenge, type ChallengeFailureReason, type DeliveryStatus, OPEN } from '../domain/challenge.ts'
 import type { SealedCode } from '../domain/one-time-code.ts'
 import type { Db } from './database.ts'
-import { endSignature, lockSignature } from './signatures.ts'
+import { endSignature, lockSignature } from './signature-states.ts'
 import { appendTimeline } from './timeline.ts'
 
 /** A challenge as it is stored, with what use cases judge it by. */

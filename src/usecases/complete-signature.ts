@@ -1,6 +1,6 @@
 import type { Context } from '../context.ts'
 import { recordRejectedCode, takeTry } from '../db/challenges.ts'
-import { abortSignature, settleSignature, signSignature } from '../db/signatures.ts'
+import { abortSignature, settleSignature, signSignature } from '../db/signature-states.ts'
 import { isSealedCode } from '../domain/one-time-code.ts'
 import type { Signature } from '../domain/signature.ts'
 import { type Transaction, transactionDigest } from '../domain/transaction.ts'

@@ -1,6 +1,7 @@
 import type { Context } from '../context.ts'
 import { findChallenge, type StoredChallenge } from '../db/challenges.ts'
-import { expireSignature, findSignature, type StoredSignature } from '../db/signatures.ts'
+import { expireSignature } from '../db/signature-states.ts'
+import { findSignature, type StoredSignature } from '../db/signatures.ts'
 import { AppError } from '../errors.ts'
 
 /** A caller's signature as it stands now: closed first, when its time is over. Throws SIGNATURE_NOT_FOUND. */

@@ -156,9 +156,13 @@ test('the right code sent twice at once with one try left is signed, and the sec
       SELECT pg_backend_pid() AS pid FROM signature WHERE id = ${signatureId} FOR UPDATE
     `.execute(trx)
     const signing = complete(app, signatureId, { code })
-    await vi.waitFor(async () => expect(await waitingFor(rows[0]?.pid ?? 0)).toHaveLength(1), PATIENCE_MS)
+    const [signer] = await vi.waitFor(async () => {
+      const pids = await waitingFor(rows[0]?.pid ?? 0)
+      expect(pids).toHaveLength(1)
+      return pids
+    }, PATIENCE_MS)
     second = failure(complete(app, signatureId, { code }))
-    await Promise.race([second, new Promise((resolve) => setTimeout(resolve, 200))])
+    await vi.waitFor(async () => expect(await waitingFor(signer ?? 0)).toHaveLength(1), PATIENCE_MS)
     return { signing }
   })
 

@@ -1,0 +1,92 @@
+import { sql } from 'kysely'
+import { OPEN } from '../domain/challenge.ts'
+import type { SignatureStatus } from '../domain/signature.ts'
+import type { Db, Trx } from './database.ts'
+import { appendTimeline } from './timeline.ts'
+
+/**
+ * Signs, when the challenge is still open and live by the database's clock. False when it isn't: another call was first,
+ * or time ran out.
+ */
+export async function signSignature(db: Db, signatureId: string, challengeId: string): Promise<boolean> {
+  return db.transaction().execute(async (trx) => {
+    await lockSignature(trx, signatureId)
+    const completed = await trx
+      .updateTable('challenge')
+      .set({ status: 'COMPLETED' })
+      .where('id', '=', challengeId)
+      .where('status', 'in', OPEN)
+      .where('expires_at', '>', sql<Date>`clock_timestamp()`)
+      .returning('id')
+      .executeTakeFirst()
+    if (!completed) return false
+    await endSignature(trx, signatureId, 'SIGNED')
+    await appendTimeline(trx, signatureId, 'SIGNATURE_SIGNED', challengeId)
+    return true
+  })
+}
+
+/** Aborts a signature that is still PENDING and not due. False when it isn't. */
+export async function abortSignature(db: Db, signatureId: string, reason: string): Promise<boolean> {
+  return db.transaction().execute(async (trx) => {
+    if ((await lockSignature(trx, signatureId)) !== 'live') return false
+    await closeChallenge(trx, signatureId, 'CANCELLED')
+    await endSignature(trx, signatureId, 'ABORTED')
+    await appendTimeline(trx, signatureId, 'SIGNATURE_ABORTED', null, { reason })
+    return true
+  })
+}
+
+/** Closes a signature whose time is over by the database's clock. False when it isn't, or it was closed before. */
+export async function expireSignature(db: Db, signatureId: string): Promise<boolean> {
+  return db.transaction().execute(async (trx) => {
+    if ((await lockSignature(trx, signatureId)) !== 'due') return false
+    await closeChallenge(trx, signatureId, 'EXPIRED')
+    await endSignature(trx, signatureId, 'EXPIRED')
+    await appendTimeline(trx, signatureId, 'SIGNATURE_EXPIRED', null)
+    return true
+  })
+}
+
+/**
+ * Locks a signature's row until the transaction ends and tells how it stands. Whatever changes a signature or its
+ * challenges takes this lock first, so that such changes follow one another and can't deadlock.
+ */
+export async function lockSignature(trx: Trx, id: string): Promise<'live' | 'due' | 'final'> {
+  const { state } = await trx
+    .selectFrom('signature')
+    .where('id', '=', id)
+    .forUpdate()
+    .select(
+      sql<'live' | 'due' | 'final'>`
+        CASE WHEN status <> 'PENDING' THEN 'final' WHEN expires_at <= clock_timestamp() THEN 'due' ELSE 'live' END
+      `.as('state'),
+    )
+    .executeTakeFirstOrThrow()
+  return state
+}
+
+/** Waits until whoever is changing the signature right now is done. */
+export async function settleSignature(db: Db, id: string): Promise<void> {
+  await db.transaction().execute((trx) => lockSignature(trx, id))
+}
+
+/** Gives a locked, PENDING signature its final status. */
+export async function endSignature(trx: Trx, id: string, status: Exclude<SignatureStatus, 'PENDING'>): Promise<void> {
+  await trx
+    .updateTable('signature')
+    .set({ status, completed_at: sql`clock_timestamp()` })
+    .where('id', '=', id)
+    .where('status', '=', 'PENDING')
+    .returning('id')
+    .executeTakeFirstOrThrow()
+}
+
+async function closeChallenge(trx: Trx, signatureId: string, status: 'CANCELLED' | 'EXPIRED'): Promise<void> {
+  await trx
+    .updateTable('challenge')
+    .set({ status })
+    .where('signature_id', '=', signatureId)
+    .where('status', 'in', OPEN)
+    .execute()
+}
