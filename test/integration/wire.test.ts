@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import http2 from 'node:http2'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { gzipSync } from 'node:zlib'
@@ -24,7 +24,6 @@ import {
   type Failure,
   failure,
   row,
-  start,
   startApp,
   startRequest,
   transaction,
@@ -488,130 +487,6 @@ describe('what is left of a call', () => {
     await vi.waitFor(async () => expect(await measured('RESOURCE_EXHAUSTED')).toBe(1), SOON)
     expect(await measured('INVALID_ARGUMENT')).toBe(2)
     expect(await measured('OK')).toBe(1)
-  })
-})
-
-describe('on the HTTP port', () => {
-  const get = async (path: string, init?: RequestInit, { server }: Pick<App, 'server'> = app) => {
-    const response = await fetch(`http://127.0.0.1:${server.httpPort}${path}`, init)
-    return { status: response.status, headers: response.headers, text: await response.text() }
-  }
-
-  test('there are /livez, /readyz and /metrics', async () => {
-    expect(await get('/livez')).toMatchObject({ status: 200 })
-    expect(await get('/readyz')).toMatchObject({ status: 200 })
-    const { status, headers, text } = await get('/metrics')
-    expect(status).toBe(200)
-    expect(headers.get('content-type')).toContain('text/plain; version=0.0.4')
-    expect(text).toMatch(/^# TYPE rpc_duration_seconds histogram$/m)
-    expect(text).toMatch(/^database_pool_connections\{state="idle"\} \d+$/m)
-    expect(text).toMatch(/^nodejs_eventloop_lag_seconds /m)
-  })
-
-  test('everything else is 404, and what is there can only be read', async () => {
-    for (const path of ['/', '/metrics/', '/nothing']) {
-      expect(await get(path), path).toMatchObject({ status: 404 })
-    }
-    for (const method of ['POST', 'PUT', 'DELETE']) {
-      const { status, headers } = await get('/metrics', { method })
-      expect(status).toBe(405)
-      expect(headers.get('allow')).toBe('GET, HEAD')
-    }
-    expect(await get('/livez', { method: 'HEAD' })).toMatchObject({ status: 200, text: '' })
-  })
-})
-
-describe('while the database is away', () => {
-  const unavailable = { code: Code.Unavailable, reason: 'STORAGE_UNAVAILABLE' }
-
-  /** A way to a database that can be cut and mended. */
-  async function openWay(url: string) {
-    const { port, hostname } = new URL(url)
-    const sockets = new Set<Socket>()
-    const server = createServer((client) => {
-      const database = connect(Number(port), hostname)
-      for (const socket of [client, database]) sockets.add(socket.on('error', () => {}))
-      client.pipe(database).pipe(client)
-      client.on('close', () => database.destroy())
-      database.on('close', () => client.destroy())
-    })
-    const listen = async (on: number) => {
-      await once(server.listen(on, '127.0.0.1'), 'listening')
-      return server.address() as AddressInfo
-    }
-    const own = await listen(0)
-    const cut = async () => {
-      server.close()
-      for (const socket of sockets) socket.destroy()
-      sockets.clear()
-    }
-    return {
-      url: Object.assign(new URL(url), { hostname: own.address, port: String(own.port) }).href,
-      cut,
-      mend: () => listen(own.port),
-      [Symbol.asyncDispose]: cut,
-    }
-  }
-
-  /** The service on the far side of such a way; its provider and its database's near side are in `home`. */
-  async function startBehind() {
-    await using starting = new AsyncDisposableStack()
-    const home = starting.use(await startApp())
-    const way = await openWay(home.env.DATABASE_URL ?? '')
-    starting.use(way)
-    const app = await home.replica({ DATABASE_URL: way.url })
-    const running = starting.move()
-    return { home, way, app, [Symbol.asyncDispose]: () => running.disposeAsync() }
-  }
-
-  test('calls are UNAVAILABLE, the process is alive but not ready, and all is well when it is back', async () => {
-    await using behind = await startBehind()
-    const { home, way, app } = behind
-    const status = async (page: string) => (await fetch(`http://127.0.0.1:${app.server.httpPort}${page}`)).status
-    const { signatureId, code } = await start(app)
-    expect(await status('/readyz')).toBe(200)
-    await way.cut()
-
-    const request = startRequest()
-    const completion = { signatureId, code, transaction: transaction() }
-    expect(await failure(app.client.startSignature(request))).toMatchObject(unavailable)
-    expect(await failure(app.client.completeSignature(completion))).toMatchObject(unavailable)
-    expect(await failure(app.client.getSignature({ signatureId }))).toMatchObject(unavailable)
-    expect(await status('/readyz')).toBe(503)
-    expect(await status('/livez')).toBe(200)
-    expect(await status('/metrics')).toBe(200)
-    expect(home.twilio.calls).toHaveLength(1)
-
-    await way.mend()
-    await app.client.startSignature(request)
-    await app.client.completeSignature(completion)
-    expect(await status('/readyz')).toBe(200)
-    expect(home.twilio.calls).toHaveLength(2)
-    expect(await row(home, 'signature', signatureId)).toMatchObject({ status: 'SIGNED' })
-  })
-
-  test('a call that it leaves in the middle is UNAVAILABLE too, and the process lives on', async () => {
-    await using behind = await startBehind()
-    const { home, way, app } = behind
-    const { signatureId, challengeId, code } = await start(app)
-    const completion = { signatureId, code, transaction: transaction() }
-    const blocked = sql<{ count: number }>`
-      SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
-    `
-
-    const refused = await home.db.transaction().execute(async (trx) => {
-      await sql`SELECT FROM signature WHERE id = ${signatureId} FOR UPDATE`.execute(trx)
-      const answer = failure(app.client.completeSignature(completion))
-      await vi.waitFor(async () => expect((await blocked.execute(home.db)).rows).toEqual([{ count: 1 }]), SOON)
-      await way.cut()
-      return answer
-    })
-    expect(refused).toMatchObject(unavailable)
-    expect(await row(home, 'challenge', challengeId)).toMatchObject({ status: 'SENT', tries_used: 1 })
-
-    await way.mend()
-    await app.client.completeSignature(completion)
-    expect(await row(home, 'signature', signatureId)).toMatchObject({ status: 'SIGNED' })
   })
 })
 
