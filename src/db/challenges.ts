@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
-import { type Challenge, type ChallengeFailureReason, type DeliveryStatus, OPEN } from '../domain/challenge.ts'
+import { type Challenge, type DeliveryStatus, OPEN } from '../domain/challenge.ts'
+import type { DeliveryOutcome } from '../domain/delivery.ts'
 import type { SealedCode } from '../domain/one-time-code.ts'
 import type { Db } from './database.ts'
 import { endSignature, lockSignature } from './signature-states.ts'
@@ -23,22 +24,6 @@ export interface Try {
   /** The challenge had not expired, by the database's clock. */
   live: boolean
 }
-
-/** One call to a provider, as it is recorded. */
-export interface AttemptRecord {
-  number: number
-  outcome: string
-  providerErrorCode: string | null
-  startedAt: Date
-  endedAt: Date
-}
-
-/** How a delivery ended. */
-export type DeliveryRecord = { attempts: AttemptRecord[] } & (
-  | { outcome: 'sent'; providerChallengeId: string; providerProof: object; sentAt: Date }
-  | { outcome: 'unknown' }
-  | { outcome: 'failed'; reason: ChallengeFailureReason; providerErrorCode: string | null }
-)
 
 /** The challenge of that id, when its signature is this caller's. */
 export async function findChallenge(db: Db, caller: string, id: string): Promise<StoredChallenge | undefined> {
@@ -140,7 +125,7 @@ export async function recordRejectedCode(db: Db, signatureId: string, rejected: 
 export async function recordDelivery(
   db: Db,
   { id, signatureId, provider }: Pick<Challenge, 'id' | 'signatureId' | 'provider'>,
-  delivery: DeliveryRecord,
+  delivery: DeliveryOutcome,
 ): Promise<boolean> {
   return db.transaction().execute(async (trx) => {
     await lockSignature(trx, signatureId)

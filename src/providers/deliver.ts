@@ -1,14 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pRetry from 'p-retry'
+import type { Attempt, DeliveryOutcome, ProviderResult } from '../domain/delivery.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import {
-  type ChallengeMessage,
-  type FailureClass,
-  ProviderError,
-  type ProviderResult,
-  type SignatureProvider,
-} from './provider.ts'
+import { type ChallengeMessage, ProviderError, type SignatureProvider } from './provider.ts'
 
 /** How hard a delivery tries. */
 export interface DeliveryPolicy {
@@ -21,28 +16,6 @@ export interface DeliveryPolicy {
   /** For all calls and waits together. */
   budgetMs: number
 }
-
-/** One call to a provider. */
-export interface Attempt {
-  /** 1 for the first. */
-  number: number
-  outcome: 'sent' | FailureClass
-  providerErrorCode: string | null
-  startedAt: Date
-  endedAt: Date
-}
-
-/** How a delivery ended, with every call it made. */
-export type DeliveryOutcome = { attempts: Attempt[] } & (
-  | ({ outcome: 'sent' } & ProviderResult)
-  /** Some call may have sent the message, and none proved it. */
-  | { outcome: 'unknown' }
-  | {
-      outcome: 'failed'
-      reason: 'DESTINATION_UNREACHABLE' | 'PROVIDER_UNAVAILABLE'
-      providerErrorCode: string | null
-    }
-)
 
 interface DeliveryTools {
   policy: DeliveryPolicy

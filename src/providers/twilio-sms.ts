@@ -1,7 +1,8 @@
 import twilio from 'twilio'
+import type { FailureClass, ProviderProof } from '../domain/delivery.ts'
 import type { HttpAnswer } from './http-exchange.ts'
 import { exchange, refusal } from './http-exchange.ts'
-import { type FailureClass, ProviderError, type ProviderResult, type SignatureProvider } from './provider.ts'
+import { ProviderError, type SignatureProvider } from './provider.ts'
 import { smsText } from './sms-text.ts'
 
 export interface TwilioSmsConfig {
@@ -130,7 +131,7 @@ function parseJson(text: string): object | undefined {
   }
 }
 
-function proofOf(answer: HttpAnswer, receivedAt: Date): ProviderResult['providerProof'] {
+function proofOf(answer: HttpAnswer, receivedAt: Date): ProviderProof {
   const signatureHeader = Object.keys(answer.headers).find((name) => name.endsWith('signature'))
   return {
     requestId: answer.headers['twilio-request-id'] ?? null,

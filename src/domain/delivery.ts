@@ -1,0 +1,55 @@
+import type { ChallengeFailureReason } from './challenge.ts'
+
+/** What is kept to prove that a provider took a message. Holds neither code nor phone number. */
+export interface ProviderProof {
+  /** The provider's name for the exchange, for example Twilio's request id. */
+  requestId: string | null
+  httpStatus: number
+  /** As received. */
+  headers: Record<string, string>
+  /** SHA-256 of the response's body, hex. */
+  bodySha256: string
+  /** A signature header, where the provider sends one. */
+  signature: string | null
+  receivedAt: string
+}
+
+/** A message that the provider took. */
+export interface ProviderResult {
+  /** The provider's id of the message, for example Twilio's message SID. */
+  providerChallengeId: string
+  providerProof: ProviderProof
+  sentAt: Date
+}
+
+/**
+ * What a failed call means for the delivery:
+ * - `transient`: not sent, or failed in a way that passes; try again.
+ * - `unknown`: may have been sent; try again with the same code.
+ * - `unproven`: taken, but the answer can't be used; trying again would send twice.
+ * - `recipient`: this number can't be reached; nobody on this channel could.
+ * - `ours`: the provider refuses us, not the recipient; only another provider helps.
+ */
+export type FailureClass = 'transient' | 'unknown' | 'unproven' | 'recipient' | 'ours'
+
+/** One call to a provider. */
+export interface Attempt {
+  /** 1 for the first. */
+  number: number
+  outcome: 'sent' | FailureClass
+  providerErrorCode: string | null
+  startedAt: Date
+  endedAt: Date
+}
+
+/** How a delivery ended, with every call it made. */
+export type DeliveryOutcome = { attempts: Attempt[] } & (
+  | ({ outcome: 'sent' } & ProviderResult)
+  /** Some call may have sent the message, and none proved it. */
+  | { outcome: 'unknown' }
+  | {
+      outcome: 'failed'
+      reason: Exclude<ChallengeFailureReason, 'TRIES_EXHAUSTED'>
+      providerErrorCode: string | null
+    }
+)
