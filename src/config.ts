@@ -13,6 +13,14 @@ import {
   wholeNumber,
 } from './secrets/settings.ts'
 import { vaultSecrets } from './secrets/vault.ts'
+import {
+  ACCOUNT_SID,
+  SENDER,
+  type ServiceAccount,
+  serviceAccount,
+  TOKEN,
+  VENDOR_SECRETS,
+} from './secrets/vendor-credentials.ts'
 
 /** Everything a process is told at its start. */
 export interface Config {
@@ -24,21 +32,27 @@ export interface Config {
   readonly grpcPort: number
   /** HTTP_PORT: metrics, health and webhooks. */
   readonly httpPort: number
-  /** SANDBOX_PORT: the Twilio simulator, when it is used. */
+  /** SANDBOX_PORT: the sandbox, when it is used. */
   readonly sandboxPort: number
   /** DATA_DIR as given: where the embedded database and its keys are kept. */
   readonly dataDir: string
   /** DATABASE_URL, a secret; undefined means the embedded PostgreSQL. */
   readonly databaseUrl: string | undefined
-  /** TWILIO_*; undefined means the Twilio simulator. */
+  /** TWILIO_*, VONAGE_* and FCM_*: each vendor's when it has credentials. With none at all the sandbox stands in for them. */
   readonly twilio: TwilioConfig | undefined
-  /** TWILIO_TIMEOUT_SECONDS: the most one call to Twilio may take, in milliseconds. */
+  readonly vonage: VonageConfig | undefined
+  readonly fcm: FcmConfig | undefined
+  /** TWILIO_TIMEOUT_SECONDS: the most one call to Twilio may take, in milliseconds; so for the other vendors. */
   readonly twilioTimeoutMs: number
+  readonly vonageTimeoutMs: number
+  readonly fcmTimeoutMs: number
+  /** CIRCUIT_BREAKER: whether a provider that fails too often is left alone for a while. */
+  readonly circuitBreaker: boolean
   /** CHALLENGE_TTL_SECONDS: how long a code may be used, in milliseconds. */
   readonly challengeTtlMs: number
   /** CHALLENGE_MAX_TRIES: how many codes may be submitted for one challenge. */
   readonly challengeMaxTries: number
-  /** DELIVERY_BUDGET_SECONDS: the most one delivery may take with all its retries, in milliseconds. */
+  /** DELIVERY_BUDGET_SECONDS: the most a delivery may take with all its retries and providers, in milliseconds. */
   readonly deliveryBudgetMs: number
   /** DELIVERY_RETRIES: calls after the first one, for one delivery by one provider. */
   readonly deliveryRetries: number
@@ -60,6 +74,20 @@ interface TwilioConfig {
   readonly apiUrl: string
 }
 
+interface VonageConfig {
+  readonly apiKey: string
+  /** A secret: never to be logged. */
+  readonly apiSecret: string
+  /** An E.164 number or an alphanumeric sender id. */
+  readonly from: string
+  readonly apiUrl: string
+}
+
+interface FcmConfig {
+  readonly serviceAccount: ServiceAccount
+  readonly apiUrl: string
+}
+
 type LogLevel = (typeof LOG_LEVELS)[number]
 
 /** Says at once everything that keeps the process from starting. It never holds a setting's value. */
@@ -76,9 +104,9 @@ export class ConfigError extends Error {
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
-const TWILIO_SECRETS: SecretName[] = ['TWILIO_ACCOUNT_SID', 'TWILIO_AUTH_TOKEN', 'TWILIO_FROM_NUMBER']
 const KEY_SECRETS: SecretName[] = ['CODE_KEYS', 'PII_KEYS', 'INDEX_KEY']
-const SECRETS: SecretName[] = ['DATABASE_URL', ...TWILIO_SECRETS, ...KEY_SECRETS]
+const NEEDED_IN_PRODUCTION: SecretName[] = ['DATABASE_URL', ...VENDOR_SECRETS.Twilio, ...KEY_SECRETS]
+const SECRETS: SecretName[] = [...NEEDED_IN_PRODUCTION, ...VENDOR_SECRETS.Vonage, ...VENDOR_SECRETS.Firebase]
 
 const PORT = wholeNumber(0, 65_535)
 const HOST = matching(/^[\w.:%-]+$/, 'a host name or an IP address')
@@ -87,13 +115,6 @@ const DATABASE_URL: Rule<string> = {
   mustBe: 'a URL that starts with postgres:// or postgresql://',
   parse: (text) => (/^postgres(ql)?:\/\/./.test(text) && URL.canParse(text) ? text : undefined),
 }
-const ACCOUNT_SID = matching(/^AC[0-9a-fA-F]{32}$/, 'AC and 32 hexadecimal digits')
-const AUTH_TOKEN = matching(/^\S+$/, 'a token without white space')
-/** https://www.twilio.com/docs/glossary/what-is-alphanumeric-sender-id */
-const FROM_NUMBER = matching(
-  /^(\+[1-9]\d{1,14}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11})$/,
-  'an E.164 number, or a sender id of up to 11 letters, digits and spaces with at least one letter',
-)
 
 /**
  * Reads the settings, and the secrets from where SECRETS_SOURCE says.
@@ -112,6 +133,9 @@ export async function loadConfig(env: Env, signal = new AbortController().signal
     sandboxPort: setting('SANDBOX_PORT', PORT, 8025),
     dataDir: setting('DATA_DIR', DIRECTORY, '.data'),
     twilioTimeoutMs: setting('TWILIO_TIMEOUT_SECONDS', seconds(60), 5_000),
+    vonageTimeoutMs: setting('VONAGE_TIMEOUT_SECONDS', seconds(60), 5_000),
+    fcmTimeoutMs: setting('FCM_TIMEOUT_SECONDS', seconds(60), 5_000),
+    circuitBreaker: setting('CIRCUIT_BREAKER', oneOf('on', 'off'), 'on') === 'on',
     challengeTtlMs: setting('CHALLENGE_TTL_SECONDS', wholeNumber(30, 600), 300) * 1000,
     challengeMaxTries: setting('CHALLENGE_MAX_TRIES', wholeNumber(1, 5), 3),
     deliveryBudgetMs: setting('DELIVERY_BUDGET_SECONDS', seconds(60), 15_000),
@@ -119,7 +143,10 @@ export async function loadConfig(env: Env, signal = new AbortController().signal
     deliveryBackoffMs: setting('DELIVERY_BACKOFF_MS', wholeNumber(1, 5_000), 500),
     logLevel: setting('LOG_LEVEL', oneOf(...LOG_LEVELS), 'info'),
   }
-  const twilioUrl = setting('TWILIO_API_URL', httpUrl(production ? 'nowhere' : 'anywhere'), 'https://api.twilio.com')
+  const url = httpUrl(production ? 'nowhere' : 'anywhere')
+  const twilioUrl = setting('TWILIO_API_URL', url, 'https://api.twilio.com')
+  const vonageUrl = setting('VONAGE_API_URL', url, 'https://api.nexmo.com')
+  const fcmUrl = setting('FCM_API_URL', url, 'https://fcm.googleapis.com')
   const fromVault = setting('SECRETS_SOURCE', oneOf('environment', 'vault'), 'environment') === 'vault'
 
   const source = fromVault ? vaultSecrets(env, production) : environmentSecrets(env)
@@ -128,13 +155,16 @@ export async function loadConfig(env: Env, signal = new AbortController().signal
   signal.throwIfAborted()
   problems.push(...found.problems)
 
-  const requireAll = (names: SecretName[], why: string) => {
+  const requireAll = (names: readonly SecretName[], why: string) => {
     for (const name of names) if (missing[name]) problems.push(`${name}: is required ${why}; ${missing[name]}`)
   }
-  const partly = (names: SecretName[]) => names.some((name) => !missing[name])
-  if (production) requireAll(SECRETS, 'with NODE_ENV=production')
-  else {
-    if (partly(TWILIO_SECRETS)) requireAll(TWILIO_SECRETS, 'with the other Twilio credentials')
+  const partly = (names: readonly SecretName[]) => names.some((name) => !missing[name])
+  if (production) requireAll(NEEDED_IN_PRODUCTION, 'with NODE_ENV=production')
+  for (const [vendor, names] of Object.entries(VENDOR_SECRETS)) {
+    const required = production && vendor === 'Twilio'
+    if (!required && partly(names)) requireAll(names, `with the other ${vendor} credentials`)
+  }
+  if (!production) {
     if (!missing.DATABASE_URL) requireAll(KEY_SECRETS, 'with DATABASE_URL, the same for all replicas')
     else if (partly(KEY_SECRETS)) requireAll(KEY_SECRETS, 'with the other keys')
   }
@@ -142,8 +172,12 @@ export async function loadConfig(env: Env, signal = new AbortController().signal
   const secret = settingReader(values, problems)
   const databaseUrl = secret('DATABASE_URL', DATABASE_URL, undefined)
   const accountSid = secret('TWILIO_ACCOUNT_SID', ACCOUNT_SID, undefined)
-  const authToken = secret('TWILIO_AUTH_TOKEN', AUTH_TOKEN, undefined)
-  const fromNumber = secret('TWILIO_FROM_NUMBER', FROM_NUMBER, undefined)
+  const authToken = secret('TWILIO_AUTH_TOKEN', TOKEN, undefined)
+  const fromNumber = secret('TWILIO_FROM_NUMBER', SENDER, undefined)
+  const apiKey = secret('VONAGE_API_KEY', TOKEN, undefined)
+  const apiSecret = secret('VONAGE_API_SECRET', TOKEN, undefined)
+  const from = secret('VONAGE_FROM', SENDER, undefined)
+  const account = secret('FCM_SERVICE_ACCOUNT', serviceAccount(production), undefined)
   const code = secret('CODE_KEYS', KEY_RING, undefined)
   const pii = secret('PII_KEYS', KEY_RING, undefined)
   const index = secret('INDEX_KEY', KEY, undefined)
@@ -152,6 +186,8 @@ export async function loadConfig(env: Env, signal = new AbortController().signal
   // Nothing is wrong, so each group is here whole or not at all.
   const apiUrl = twilioUrl.replace(/\/*\/2010-04-01$/, '')
   const twilio = accountSid && authToken && fromNumber ? { accountSid, authToken, fromNumber, apiUrl } : undefined
+  const vonage = apiKey && apiSecret && from ? { apiKey, apiSecret, from, apiUrl: vonageUrl } : undefined
+  const fcm = account && { serviceAccount: account, apiUrl: fcmUrl }
   const keys = code && pii && index ? { code, pii, index } : undefined
-  return { ...settings, databaseUrl, twilio, keys }
+  return { ...settings, databaseUrl, twilio, vonage, fcm, keys }
 }

@@ -1,8 +1,10 @@
 import type { Db } from './db/database.ts'
+import type { LiveRouting } from './db/live-routing.ts'
 import type { Keys } from './domain/keys.ts'
-import type { Route } from './domain/routing.ts'
 import type { Deliver } from './providers/deliver.ts'
+import type { Obstacle } from './providers/obstacle.ts'
 import type { SignatureProvider } from './providers/provider.ts'
+import type { HealthOf } from './providers/provider-health.ts'
 import type { Logger } from './telemetry/logger.ts'
 import type { Metrics } from './telemetry/metrics.ts'
 
@@ -10,10 +12,12 @@ import type { Metrics } from './telemetry/metrics.ts'
 export interface Context {
   db: Db
   keys: Keys
-  /** By priority. */
-  routes: readonly Route[]
-  /** By name; holds every provider that a route names. */
+  routing: LiveRouting
+  /** By name. */
   providers: ReadonlyMap<string, SignatureProvider>
+  health: HealthOf
+  /** What stands in the way of calling a provider right now. */
+  obstacle: (provider: string) => Obstacle | undefined
   deliver: Deliver
   metrics: Metrics
   log: Logger
@@ -21,6 +25,8 @@ export interface Context {
   challenges: {
     ttlMs: number
     maxTries: number
+    /** For all calls and waits from a start to its answer, over all its providers. */
+    budgetMs: number
     /** How long a delivery may take before its process counts as dead. */
     leaseMs: number
   }

@@ -11,6 +11,8 @@ export type ErrorReason =
   | 'TRANSACTION_MISMATCH'
   | 'DESTINATION_UNREACHABLE'
   | 'NO_ROUTE'
+  | 'ROUTING_TABLE_NOT_FOUND'
+  | 'ROUTING_TABLE_CONFLICT'
   | 'IDEMPOTENCY_KEY_REUSED'
   | 'IDEMPOTENCY_IN_PROGRESS'
   | 'PROVIDER_UNAVAILABLE'
@@ -50,4 +52,28 @@ export class AppError extends Error {
     this.violations = details.violations ?? []
     this.retryAfterMs = details.retryAfterMs
   }
+}
+
+/** Trailers carry errors, and gRPC for Java takes no more than 8 KiB of them: all in base64, and the message twice. */
+const MAX_TOLD_CHARACTERS = 2_400
+const MAX_NAMED_CHARACTERS = 1_200
+
+/** The refusal of a request with these wrong fields: as many as an error can carry, and how many more there are. */
+export function invalidFields(violations: FieldViolation[]): AppError {
+  const told = within(violations, MAX_TOLD_CHARACTERS)
+  const named = within(violations, MAX_NAMED_CHARACTERS).map(({ field, description }) => `${field} ${description}`)
+  const more = (count: number) => (count > 0 ? [`and ${count} more`] : [])
+  return new AppError('INVALID_FIELD', [...named, ...more(violations.length - named.length)].join('; '), {
+    violations: [...told, ...more(violations.length - told.length).map((description) => ({ field: '', description }))],
+  })
+}
+
+/** The first of them, as many as have so many characters together. */
+function within(violations: FieldViolation[], characters: number): FieldViolation[] {
+  let left = characters
+  const end = violations.findIndex(({ field, description }) => {
+    left -= field.length + description.length
+    return left < 0
+  })
+  return end < 0 ? violations : violations.slice(0, end)
 }

@@ -1,14 +1,16 @@
-import { randomBytes } from 'node:crypto'
 import type { Config } from './config.ts'
 import type { Context } from './context.ts'
 import { isStorageUnavailable, migrate, openDatabase, ping } from './db/database.ts'
 import { startEmbeddedPostgres } from './db/embedded-postgres.ts'
-import { readRoutes } from './db/routes.ts'
+import { openLiveRouting } from './db/live-routing.ts'
 import { startHttpServer } from './http/http-server.ts'
 import { createDeliver } from './providers/deliver.ts'
-import { createTwilioSms } from './providers/twilio-sms.ts'
+import { createObstacle } from './providers/obstacle.ts'
+import { watchHealth } from './providers/provider-health.ts'
+import { createProviders, unknownProviders, type Vendors } from './providers/providers.ts'
 import { startRpcServer } from './rpc/rpc-server.ts'
-import { startTwilioSimulator } from './sandbox/twilio-simulator.ts'
+import { startSandbox } from './sandbox/sandbox.ts'
+import { createSandboxAccounts } from './sandbox/sandbox-accounts.ts'
 import { loadOrCreateLocalKeys } from './secrets/local-keys.ts'
 import { createLogger, openLog } from './telemetry/logger.ts'
 import { createMetrics } from './telemetry/metrics.ts'
@@ -17,7 +19,7 @@ import { createMetrics } from './telemetry/metrics.ts'
 export interface Server extends AsyncDisposable {
   readonly grpcPort: number
   readonly httpPort: number
-  /** Where the Twilio simulator listens, when it stands in for Twilio. */
+  /** Where the sandbox listens, when it stands in for the vendors. */
   readonly sandboxUrl: string | undefined
 }
 
@@ -46,34 +48,44 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   metrics.watchPool(poolSize)
   await migrateTo(databaseUrl, 'up')
 
-  const account = config.twilio ?? sandboxAccount()
-  const sandbox = config.twilio
-    ? undefined
-    : starting.use(await startTwilioSimulator({ ...account, host: config.host, port: config.sandboxPort }))
-  const apiUrl = config.twilio?.apiUrl ?? sandbox?.url ?? ''
-  const providers = new Map(
-    [createTwilioSms({ ...account, apiUrl, clock })].map((provider) => [provider.name, provider]),
-  )
+  const sandbox = config.twilio || config.vonage || config.fcm ? undefined : starting.use(await openSandbox(config))
+  const providers = createProviders(vendorsOf(config, sandbox ?? config, clock))
+  const health = watchHealth([...providers.keys()], { breaker: config.circuitBreaker, metrics, log })
 
-  const routes = await readRoutes(db)
-  for (const { priority, channel, provider } of routes) {
-    if (providers.get(provider)?.channel === channel) continue
-    const known = [...providers.values()].map(({ name, channel }) => `${name} for ${channel}`).join(', ')
-    throw new Error(`the route with priority ${priority} names "${provider}" for ${channel}; there is only ${known}`)
-  }
+  let unknown: string[] = []
+  const routing = starting.use(
+    await openLiveRouting(db, databaseUrl, {
+      onTable({ version, routes }) {
+        metrics.routingTableVersion.set(version)
+        log.info({ routing_table_version: version }, 'routing table in force')
+        unknown = unknownProviders(routes, providers)
+        for (const problem of unknown) log.error({ routing_table_version: version }, problem)
+      },
+      onError: (error) => log.warn({ error }, 'routing table not read, the last one stays'),
+    }),
+  )
+  // A table that comes later finds a replica that others rely on: that one goes on without what it lacks.
+  if (unknown.length > 0) throw new Error(unknown.join('\n'))
+  const pausedUntil = (provider: string) => routing.switches.get(provider)?.pausedUntil
+  const obstacle = createObstacle({ pausedUntil, health, clock })
+  metrics.watchPauses(
+    () => new Map([...providers.keys()].map((name) => [name, Number(pausedUntil(name)) > clock().getTime()])),
+  )
 
   const ctx: Context = {
     db,
     keys: config.keys ?? (await loadOrCreateLocalKeys(config.dataDir)),
-    routes,
+    routing,
     providers,
+    health,
+    obstacle,
     deliver: createDeliver({
       policy: {
         retries: config.deliveryRetries,
         backoffMs: config.deliveryBackoffMs,
-        callTimeoutMs: config.twilioTimeoutMs,
-        budgetMs: config.deliveryBudgetMs,
       },
+      health,
+      obstacle,
       metrics,
       log,
       clock,
@@ -84,6 +96,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
     challenges: {
       ttlMs: config.challengeTtlMs,
       maxTries: config.challengeMaxTries,
+      budgetMs: config.deliveryBudgetMs,
       leaseMs: config.deliveryBudgetMs + LEASE_MARGIN_MS,
     },
   }
@@ -114,7 +127,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
 
   const stopping = new AbortController()
   for (const provider of providers.values()) {
-    const signal = AbortSignal.any([stopping.signal, AbortSignal.timeout(config.twilioTimeoutMs)])
+    const signal = AbortSignal.any([stopping.signal, AbortSignal.timeout(provider.timeoutMs)])
     provider.isAvailable(signal).then((available) => {
       if (!available && !stopping.signal.aborted) log.warn({ provider: provider.name }, 'provider not available')
     })
@@ -144,11 +157,28 @@ async function migrateTo(databaseUrl: string, direction: 'up' | 'down'): Promise
   return await migrate(database.db, direction)
 }
 
-/** Credentials that only the simulator of this process knows. */
-function sandboxAccount() {
+/** The sandbox, with credentials that only this process knows and where they are used. */
+async function openSandbox({ host, sandboxPort }: Config) {
+  const { twilio, vonage, fcm } = await createSandboxAccounts()
+  const sandbox = await startSandbox({ host, port: sandboxPort, twilio, vonage, fcm })
+  const apiUrl = sandbox.url
   return {
-    accountSid: `AC${randomBytes(16).toString('hex')}`,
-    authToken: randomBytes(16).toString('hex'),
-    fromNumber: '+15005550006', // the sender that Twilio's test credentials accept
+    url: apiUrl,
+    twilio: { ...twilio, apiUrl },
+    vonage: { ...vonage, apiUrl },
+    fcm: { serviceAccount: { ...fcm, tokenUri: `${apiUrl}/token` }, apiUrl },
+    [Symbol.asyncDispose]: () => sandbox[Symbol.asyncDispose](),
+  }
+}
+
+function vendorsOf(
+  { twilioTimeoutMs, vonageTimeoutMs, fcmTimeoutMs }: Config,
+  { twilio, vonage, fcm }: Pick<Config, 'twilio' | 'vonage' | 'fcm'>,
+  clock: () => Date,
+): Vendors {
+  return {
+    twilio: twilio && { ...twilio, timeoutMs: twilioTimeoutMs, clock },
+    vonage: vonage && { ...vonage, timeoutMs: vonageTimeoutMs, clock },
+    fcm: fcm && { ...fcm, timeoutMs: fcmTimeoutMs, clock },
   }
 }

@@ -1,10 +1,11 @@
 import { sql } from 'kysely'
-import { type Challenge, type DeliveryStatus, OPEN } from '../domain/challenge.ts'
-import type { DeliveryOutcome } from '../domain/delivery.ts'
+import { type Challenge, type Channel, type DeliveryStatus, OPEN } from '../domain/challenge.ts'
+import type { Choice, PassedOver } from '../domain/fallback.ts'
 import type { SealedCode } from '../domain/one-time-code.ts'
-import type { Db } from './database.ts'
+import type { Route } from '../domain/routing.ts'
+import { type Db, fromNow, type Trx } from './database.ts'
 import { endSignature, lockSignature } from './signature-states.ts'
-import { appendTimeline } from './timeline.ts'
+import { appendSkipped, appendTimeline } from './timeline.ts'
 
 /** A challenge as it is stored, with what use cases judge it by. */
 export interface StoredChallenge extends Challenge {
@@ -23,6 +24,22 @@ export interface Try {
   triesRemaining: number
   /** The challenge had not expired, by the database's clock. */
   live: boolean
+}
+
+/** Everything a new challenge is written from. */
+export interface NewChallenge {
+  id: string
+  channel: Channel
+  provider: string
+  /** The row of the routing table that chose the provider. */
+  route: Route
+  routingTableVersion: number
+  choice: Choice
+  passedOver: PassedOver[]
+  code: SealedCode
+  maxTries: number
+  /** How long the delivery may take before its process counts as dead. */
+  leaseMs: number
 }
 
 /** The challenge of that id, when its signature is this caller's. */
@@ -58,6 +75,10 @@ export async function findChallenge(db: Db, caller: string, id: string): Promise
       sentAt: row.sent_at,
       expiresAt: row.expires_at,
       failure: row.failure_reason && { reason: row.failure_reason, providerErrorCode: row.provider_error_code },
+      routingTableVersion: row.routing_table_version,
+      routePriority: row.route.priority,
+      choice: row.choice,
+      passedOver: row.passed_over,
       beingDelivered: row.status === 'PENDING' && row.known_delivery_status === null,
       due: row.due,
     }
@@ -104,88 +125,53 @@ export async function recordRejectedCode(db: Db, signatureId: string, rejected: 
       tries_remaining: String(rejected.triesRemaining),
     })
     if (rejected.triesRemaining > 0) return false
+    // Whichever challenge is open by now: tries go over from one to the next.
     const failed = await trx
       .updateTable('challenge')
       .set({ status: 'FAILED', failure_reason: 'TRIES_EXHAUSTED' })
-      .where('id', '=', rejected.challengeId)
+      .where('signature_id', '=', signatureId)
       .where('status', 'in', OPEN)
       .returning('id')
       .executeTakeFirst()
     if (!failed) return false
     await endSignature(trx, signatureId, 'FAILED')
-    await appendTimeline(trx, signatureId, 'SIGNATURE_FAILED', rejected.challengeId, { reason: 'TRIES_EXHAUSTED' })
+    await appendTimeline(trx, signatureId, 'SIGNATURE_FAILED', failed.id, { reason: 'TRIES_EXHAUSTED' })
     return true
   })
 }
 
 /**
- * Records how a delivery ended, with every call it made. What the provider said is kept whatever became of the challenge
- * meanwhile; its status changes only while it is PENDING. True when the signature failed by it.
+ * Writes a challenge, PENDING, and who was skipped for it. It expires with its signature, which the transaction must
+ * hold, and begins with the tries that were used before.
  */
-export async function recordDelivery(
-  db: Db,
-  { id, signatureId, provider }: Pick<Challenge, 'id' | 'signatureId' | 'provider'>,
-  delivery: DeliveryOutcome,
-): Promise<boolean> {
-  return db.transaction().execute(async (trx) => {
-    await lockSignature(trx, signatureId)
-    if (delivery.attempts.length > 0) {
-      await trx
-        .insertInto('attempt')
-        .values(
-          delivery.attempts.map((attempt) => ({
-            challenge_id: id,
-            number: attempt.number,
-            outcome: attempt.outcome,
-            provider_error_code: attempt.providerErrorCode,
-            started_at: attempt.startedAt,
-            ended_at: attempt.endedAt,
-          })),
-        )
-        .execute()
-    }
-    const details = { provider, attempts: String(delivery.attempts.length) }
-
-    if (delivery.outcome === 'sent') {
-      await trx
-        .updateTable('challenge')
-        .set({
-          status: sql`CASE WHEN status = 'PENDING' THEN 'SENT' ELSE status END`,
-          delivery_status: 'ACCEPTED',
-          provider_challenge_id: delivery.providerChallengeId,
-          provider_proof: JSON.stringify(delivery.providerProof),
-          sent_at: delivery.sentAt,
-        })
-        .where('id', '=', id)
-        .execute()
-      await appendTimeline(trx, signatureId, 'CHALLENGE_SENT', id, {
-        ...details,
-        provider_challenge_id: delivery.providerChallengeId,
-      })
-      return false
-    }
-
-    if (delivery.outcome === 'unknown') {
-      await trx.updateTable('challenge').set({ delivery_status: 'UNKNOWN' }).where('id', '=', id).execute()
-      await appendTimeline(trx, signatureId, 'CHALLENGE_OUTCOME_UNKNOWN', id, details)
-      return false
-    }
-
-    const reason = {
-      reason: delivery.reason,
-      ...(delivery.providerErrorCode !== null && { provider_error_code: delivery.providerErrorCode }),
-    }
-    await appendTimeline(trx, signatureId, 'CHALLENGE_FAILED', id, { ...details, ...reason })
-    const failed = await trx
-      .updateTable('challenge')
-      .set({ status: 'FAILED', failure_reason: delivery.reason, provider_error_code: delivery.providerErrorCode })
-      .where('id', '=', id)
-      .where('status', '=', 'PENDING')
-      .returning('id')
-      .executeTakeFirst()
-    if (!failed) return false
-    await endSignature(trx, signatureId, 'FAILED')
-    await appendTimeline(trx, signatureId, 'SIGNATURE_FAILED', id, reason)
-    return true
-  })
+export async function insertChallenge(
+  trx: Trx,
+  signatureId: string,
+  challenge: NewChallenge,
+  { triesUsed, skipped }: { triesUsed: number; skipped: PassedOver[] },
+): Promise<void> {
+  const { id, channel, provider } = challenge
+  await appendSkipped(trx, signatureId, skipped)
+  await trx
+    .insertInto('challenge')
+    .values((eb) => ({
+      id,
+      signature_id: signatureId,
+      channel,
+      provider,
+      route: JSON.stringify(challenge.route),
+      routing_table_version: challenge.routingTableVersion,
+      choice: challenge.choice,
+      passed_over: JSON.stringify(challenge.passedOver),
+      status: 'PENDING',
+      tries_used: triesUsed,
+      max_tries: challenge.maxTries,
+      code_hmac: challenge.code.hmac,
+      code_key_id: challenge.code.keyId,
+      created_at: fromNow(0),
+      expires_at: eb.selectFrom('signature').where('id', '=', signatureId).select('expires_at').$asScalar(),
+      lease_expires_at: fromNow(challenge.leaseMs),
+    }))
+    .execute()
+  await appendTimeline(trx, signatureId, 'CHALLENGE_STARTED', id, { channel, provider })
 }

@@ -1,7 +1,7 @@
 import { promises as fs } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { Kysely, PostgresDialect, sql, type Transaction } from 'kysely'
+import { Kysely, PostgresDialect, type RawBuilder, sql, type Transaction } from 'kysely'
 import { FileMigrationProvider, Migrator } from 'kysely/migration'
 import pg from 'pg'
 import type { Schema } from './schema.ts'
@@ -66,6 +66,11 @@ export async function migrate(db: Db, direction: 'up' | 'down'): Promise<string[
   const { error, results } = direction === 'up' ? await migrator.migrateToLatest() : await migrator.migrateDown()
   if (error) throw error
   return (results ?? []).map(({ migrationName }) => migrationName)
+}
+
+/** So many milliseconds after the transaction's start. */
+export function fromNow(ms: number): RawBuilder<Date> {
+  return sql<Date>`now() + ${ms} * interval '1 millisecond'`
 }
 
 /** Whether the database answers. */

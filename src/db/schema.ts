@@ -1,10 +1,13 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely'
 import type { ChallengeFailureReason, ChallengeStatus, Channel, DeliveryStatus } from '../domain/challenge.ts'
+import type { Choice, PassedOver } from '../domain/fallback.ts'
+import type { Route } from '../domain/routing.ts'
 import type { SignatureStatus, TimelineEventType } from '../domain/signature.ts'
 
 /** The tables as the migrations leave them. */
 export interface Schema {
-  route: RouteTable
+  routing_table: RoutingTableTable
+  provider_switch: ProviderSwitchTable
   signature: SignatureTable
   idempotency_key: IdempotencyKeyTable
   challenge: ChallengeTable
@@ -12,17 +15,23 @@ export interface Schema {
   timeline: TimelineTable
 }
 
-interface RouteTable {
+interface RoutingTableTable {
+  version: number
+  author: string
+  reason: string
+  published_at: Generated<Date>
+  routes: ColumnType<Route[], string, never>
+}
+
+/** What operators said of providers; the last word on each counts. */
+interface ProviderSwitchTable {
   id: Generated<string>
-  priority: number
-  channel: Channel
-  calling_prefix: string | null
-  transaction_type: string | null
-  currency: string | null
-  min_amount: string | null
-  max_amount: string | null
   provider: string
-  enabled: Generated<boolean>
+  /** Null: it may be used. */
+  paused_until: Date | null
+  author: string
+  reason: string
+  set_at: Generated<Date>
 }
 
 interface SignatureTable {
@@ -34,6 +43,10 @@ interface SignatureTable {
   phone_ciphertext: Buffer
   phone_key_id: string
   phone_masked: string
+  push_token_ciphertext: Buffer | null
+  push_token_key_id: string | null
+  requested_channel: Channel | null
+  customer_segment: string
   locale: string
   amount: string
   currency: string
@@ -60,8 +73,14 @@ interface ChallengeTable {
   signature_id: string
   channel: Channel
   provider: string
-  /** The routing table's row as it was when it matched. */
-  route: JSONColumnType<Record<string, string | number | null>>
+  /** The row that matched. */
+  route: JSONColumnType<Route>
+  /** Null for challenges from before the table had versions. */
+  routing_table_version: number | null
+  /** Why it was this provider; null for challenges from before routes had several. */
+  choice: Choice | null
+  /** The providers that came before it in order. */
+  passed_over: JSONColumnType<PassedOver[]>
   status: ChallengeStatus
   /** Null until a delivery has ended. */
   delivery_status: DeliveryStatus | null

@@ -1,34 +1,32 @@
-import { type RawBuilder, sql } from 'kysely'
+import { sql } from 'kysely'
 import { fromDecimal, toDecimal } from '../domain/amount.ts'
-import type { SealedCode } from '../domain/one-time-code.ts'
-import type { SealedPhone } from '../domain/phone.ts'
-import type { Route } from '../domain/routing.ts'
+import type { Channel } from '../domain/challenge.ts'
+import type { Sealed } from '../domain/sealed.ts'
 import type { Signature } from '../domain/signature.ts'
 import type { Transaction } from '../domain/transaction.ts'
-import type { Db } from './database.ts'
+import { insertChallenge, type NewChallenge } from './challenges.ts'
+import { type Db, fromNow } from './database.ts'
 import { appendTimeline } from './timeline.ts'
 
 /** Everything a new signature and its first challenge are written from. */
 export interface NewSignature {
   id: string
-  challengeId: string
   caller: string
   idempotencyKey: string
   /** SHA-256 of the request, to tell a repeated call from another one under the same key. */
   fingerprint: Buffer
   customerHmac: Buffer
   phoneHmac: Buffer
-  phone: SealedPhone
+  phone: Sealed
   maskedPhone: string
+  pushToken: Sealed | undefined
+  requestedChannel: Channel | undefined
+  customerSegment: string
   locale: string
   transaction: Transaction
   transactionDigest: Buffer
-  route: Route
-  code: SealedCode
-  maxTries: number
   ttlMs: number
-  /** How long the delivery may take before its process counts as dead. */
-  leaseMs: number
+  challenge: NewChallenge
 }
 
 /** A signature as it is stored, with what use cases judge it by. */
@@ -58,7 +56,7 @@ export async function insertSignature(db: Db, signature: NewSignature): Promise<
       .executeTakeFirst()
     if (!claimed) return false
 
-    const { transaction, route } = signature
+    const { transaction, challenge } = signature
     await trx
       .insertInto('signature')
       .values({
@@ -70,6 +68,10 @@ export async function insertSignature(db: Db, signature: NewSignature): Promise<
         phone_ciphertext: signature.phone.ciphertext,
         phone_key_id: signature.phone.keyId,
         phone_masked: signature.maskedPhone,
+        push_token_ciphertext: signature.pushToken?.ciphertext ?? null,
+        push_token_key_id: signature.pushToken?.keyId ?? null,
+        requested_channel: signature.requestedChannel ?? null,
+        customer_segment: signature.customerSegment,
         locale: signature.locale,
         amount: toDecimal(transaction.amount),
         currency: transaction.amount.currency,
@@ -82,28 +84,11 @@ export async function insertSignature(db: Db, signature: NewSignature): Promise<
         expires_at: fromNow(signature.ttlMs),
       })
       .execute()
-    await trx
-      .insertInto('challenge')
-      .values({
-        id: signature.challengeId,
-        signature_id: signature.id,
-        channel: route.channel,
-        provider: route.provider,
-        route: JSON.stringify(route),
-        status: 'PENDING',
-        max_tries: signature.maxTries,
-        code_hmac: signature.code.hmac,
-        code_key_id: signature.code.keyId,
-        created_at: fromNow(0),
-        expires_at: fromNow(signature.ttlMs),
-        lease_expires_at: fromNow(signature.leaseMs),
-      })
-      .execute()
-    await appendTimeline(trx, signature.id, 'SIGNATURE_STARTED', signature.challengeId, {
-      channel: route.channel,
-      provider: route.provider,
-      route: String(route.priority),
+    await appendTimeline(trx, signature.id, 'SIGNATURE_STARTED', null, {
+      route: String(challenge.route.priority),
+      routing_table_version: String(challenge.routingTableVersion),
     })
+    await insertChallenge(trx, signature.id, challenge, { triesUsed: 0, skipped: challenge.passedOver })
     return true
   })
 }
@@ -157,8 +142,4 @@ export async function findSignature(db: Db, caller: string, id: string): Promise
       due: row.due,
     }
   )
-}
-
-function fromNow(ms: number): RawBuilder<Date> {
-  return sql<Date>`now() + ${ms} * interval '1 millisecond'`
 }

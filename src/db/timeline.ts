@@ -1,4 +1,5 @@
 import { sql } from 'kysely'
+import type { PassedOver } from '../domain/fallback.ts'
 import type { TimelineEvent, TimelineEventType } from '../domain/signature.ts'
 import type { Db, Trx } from './database.ts'
 
@@ -29,6 +30,13 @@ export async function appendTimeline(
         ]),
     )
     .execute()
+}
+
+/** Adds who was skipped to a signature's timeline, under the same condition. */
+export async function appendSkipped(trx: Trx, signatureId: string, skipped: readonly PassedOver[]): Promise<void> {
+  for (const { provider, channel, reason } of skipped) {
+    await appendTimeline(trx, signatureId, 'PROVIDER_SKIPPED', null, { provider, channel, reason })
+  }
 }
 
 /** A signature's timeline, oldest first. */

@@ -1,5 +1,8 @@
+import type { Choice, PassedOver } from './fallback.ts'
+
 /** How a code travels. */
-export type Channel = 'SMS' | 'VOICE' | 'PUSH'
+export type Channel = (typeof CHANNELS)[number]
+export const CHANNELS = ['SMS', 'VOICE', 'PUSH'] as const
 
 /** How a challenge stands. PENDING and SENT can be completed; the others are final. */
 export type ChallengeStatus = 'PENDING' | 'SENT' | 'COMPLETED' | 'FAILED' | 'EXPIRED' | 'CANCELLED'
@@ -30,4 +33,12 @@ export interface Challenge {
   sentAt: Date | null
   expiresAt: Date
   failure: { reason: ChallengeFailureReason; providerErrorCode: string | null } | null
+  /** Null for challenges from before the routing table had versions. */
+  routingTableVersion: number | null
+  /** Of the row that chose the provider. */
+  routePriority: number
+  /** Why it was this provider; null for challenges from before routes had several. */
+  choice: Choice | null
+  /** The providers before it in order, and why each was passed over. */
+  passedOver: PassedOver[]
 }

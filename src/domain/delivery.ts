@@ -45,8 +45,8 @@ export interface Attempt {
 /** How a delivery ended, with every call it made. */
 export type DeliveryOutcome = { attempts: Attempt[] } & (
   | ({ outcome: 'sent' } & ProviderResult)
-  /** Some call may have sent the message, and none proved it. */
-  | { outcome: 'unknown' }
+  /** Some call may have sent the message, and none proved it. With `taken`, the provider has said yes to one. */
+  | { outcome: 'unknown'; taken: boolean }
   | {
       outcome: 'failed'
       reason: Exclude<ChallengeFailureReason, 'TRIES_EXHAUSTED'>

@@ -1,12 +1,4 @@
-import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
-import { lengthPrefixed } from './fields.ts'
-import { currentKey, type KeyRing, keyById } from './keys.ts'
-
-/** A phone number as it is kept: AES-256-GCM, as nonce (12 bytes), ciphertext, tag (16 bytes). */
-export interface SealedPhone {
-  keyId: string
-  ciphertext: Buffer
-}
+import { getCountryCodeForRegionCode, getSupportedRegionCodes, parsePhoneNumber } from 'awesome-phonenumber'
 
 const E164 = /^\+[1-9][0-9]{6,14}$/
 /** ITU-T E.164, list of assigned country codes: one or two digits for these, three for all others. */
@@ -26,28 +18,13 @@ export function maskPhone(phone: string): string {
   return `${countryCode}*****${national.slice(national.length - shown)}`
 }
 
-/** Encrypts a phone number for one row: the ciphertext moved to another row can't be opened. */
-export function sealPhone(keys: KeyRing, phone: string, rowId: string): SealedPhone {
-  const { id, key } = currentKey(keys)
-  const nonce = randomBytes(12)
-  const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(rowId))
-  return {
-    keyId: id,
-    ciphertext: Buffer.concat([nonce, cipher.update(phone, 'utf8'), cipher.final(), cipher.getAuthTag()]),
-  }
+/** The ISO 3166-1 alpha-2 country of a phone number, by the numbering plans that Google's libphonenumber knows. */
+export function countryOf(phone: string): string | undefined {
+  const { regionCode } = parsePhoneNumber(phone)
+  return regionCode && CALLING_CODES.has(regionCode) ? regionCode : undefined
 }
 
-/** Decrypts a phone number. Throws when key, row or ciphertext aren't the ones it was sealed with. */
-export function openPhone(keys: KeyRing, { keyId, ciphertext }: SealedPhone, rowId: string): string {
-  const decipher = createDecipheriv('aes-256-gcm', keyById(keys, keyId), ciphertext.subarray(0, 12))
-    .setAAD(Buffer.from(rowId))
-    .setAuthTag(ciphertext.subarray(-16))
-  return decipher.update(ciphertext.subarray(12, -16), undefined, 'utf8') + decipher.final('utf8')
-}
-
-/** Finds what was stored for a customer or a phone number without storing either. */
-export function lookUpHmac(indexKey: Buffer, kind: 'customer' | 'phone', value: string): Buffer {
-  return createHmac('sha256', indexKey)
-    .update(lengthPrefixed([kind, value]))
-    .digest()
-}
+/** Countries by ISO 3166-1 alpha-2, each with its calling code, for example "+34". Some share theirs with others. */
+export const CALLING_CODES: ReadonlyMap<string, string> = new Map(
+  getSupportedRegionCodes().map((country) => [country, `+${getCountryCodeForRegionCode(country)}`]),
+)

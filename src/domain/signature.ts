@@ -19,9 +19,12 @@ export interface Signature {
 /** What a timeline tells of. Each event is written with the change it tells of. */
 export type TimelineEventType =
   | 'SIGNATURE_STARTED'
+  | 'PROVIDER_SKIPPED'
+  | 'CHALLENGE_STARTED'
   | 'CHALLENGE_SENT'
   | 'CHALLENGE_OUTCOME_UNKNOWN'
   | 'CHALLENGE_FAILED'
+  | 'CHALLENGE_CANCELLED'
   | 'CODE_REJECTED'
   | 'SIGNATURE_SIGNED'
   | 'SIGNATURE_FAILED'

@@ -3,7 +3,9 @@ import pRetry from 'p-retry'
 import type { Attempt, DeliveryOutcome, ProviderResult } from '../domain/delivery.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import type { Obstacle } from './obstacle.ts'
 import { type ChallengeMessage, ProviderError, type SignatureProvider } from './provider.ts'
+import type { HealthOf } from './provider-health.ts'
 
 /** How hard a delivery tries. */
 export interface DeliveryPolicy {
@@ -11,14 +13,12 @@ export interface DeliveryPolicy {
   retries: number
   /** Wait before the first retry; doubles with each. */
   backoffMs: number
-  /** For each call, from connecting to the last byte. */
-  callTimeoutMs: number
-  /** For all calls and waits together. */
-  budgetMs: number
 }
 
 interface DeliveryTools {
   policy: DeliveryPolicy
+  health: HealthOf
+  obstacle: (provider: string) => Obstacle | undefined
   metrics: Metrics
   log: Logger
   clock: () => Date
@@ -27,23 +27,28 @@ interface DeliveryTools {
 export type Deliver = (
   provider: SignatureProvider,
   message: ChallengeMessage,
+  budgetMs: number,
   signal: AbortSignal,
 ) => Promise<DeliveryOutcome>
 
 /**
- * Makes the function that delivers a message: calls the provider, again while trying again helps, within the policy and
- * the caller's signal. It never throws; what it could not do is in the outcome.
+ * Makes the function that delivers a message over one provider: calls it, again while trying again helps and nothing
+ * stands in its way, within a time for all calls and waits together, and within the caller's signal. It never throws;
+ * what it could not do is in the outcome.
  */
-export function createDeliver({ policy, metrics, log, clock }: DeliveryTools): Deliver {
-  return async (provider, message, signal) => {
+export function createDeliver({ policy, health, obstacle, metrics, log, clock }: DeliveryTools): Deliver {
+  return async (provider, message, budgetMs, signal) => {
     const counted = metrics.provider(provider.name)
     const attempts: Attempt[] = []
-    const budget = AbortSignal.any([signal, AbortSignal.timeout(policy.budgetMs)])
-    const deadline = performance.now() + policy.budgetMs
+    const budget = AbortSignal.any([signal, AbortSignal.timeout(Math.max(0, Math.floor(budgetMs)))])
+    const deadline = performance.now() + budgetMs
+    let stopped: Obstacle | undefined
     const fields = { provider: provider.name, challenge_id: message.challengeId }
     let result: ProviderResult | undefined
 
     async function call(number: number): Promise<void> {
+      stopped = obstacle(provider.name)
+      if (stopped) throw new ProviderError(provider.name, stopped.reason, 'ours')
       const startedAt = clock()
       const stopTimer = counted.latency.startTimer()
       const end = (status: 'success' | 'error', outcome: Attempt['outcome'], providerErrorCode: string | null) => {
@@ -51,8 +56,10 @@ export function createDeliver({ policy, metrics, log, clock }: DeliveryTools): D
         attempts.push({ number, outcome, providerErrorCode, startedAt, endedAt: clock() })
       }
       try {
-        const timeout = AbortSignal.timeout(policy.callTimeoutMs)
-        result = await provider.sendChallenge(message, AbortSignal.any([budget, timeout]))
+        const timeout = AbortSignal.timeout(provider.timeoutMs)
+        const send = () => provider.sendChallenge(message, AbortSignal.any([budget, timeout]))
+        const isCutShort = () => budget.aborted && !timeout.aborted
+        result = await health(provider.name).observe(send, isCutShort)
         end('success', 'sent', null)
       } catch (thrown) {
         const error = asProviderError(provider.name, thrown)
@@ -89,7 +96,7 @@ export function createDeliver({ policy, metrics, log, clock }: DeliveryTools): D
       // What happened is in attempts and result; p-retry also rejects when its signal fires after a success.
     })
 
-    const outcome = outcomeOf(result, attempts)
+    const outcome = outcomeOf(result, attempts, stopped)
     counted.calls.inc({ status: outcome.outcome === 'sent' ? 'success' : 'failed_all_retries' })
     metrics.deliveries.inc({ provider: provider.name, channel: provider.channel, outcome: outcome.outcome })
     if (outcome.outcome === 'sent') {
@@ -113,15 +120,19 @@ function asProviderError(provider: string, thrown: unknown): ProviderError {
   return thrown instanceof ProviderError ? thrown : new ProviderError(provider, 'ADAPTER_FAULT', 'unproven')
 }
 
-function outcomeOf(result: ProviderResult | undefined, attempts: Attempt[]): DeliveryOutcome {
+function outcomeOf(
+  result: ProviderResult | undefined,
+  attempts: Attempt[],
+  stopped: Obstacle | undefined,
+): DeliveryOutcome {
   if (result) return { outcome: 'sent', ...result, attempts }
-  if (attempts.some(({ outcome }) => outcome === 'unknown' || outcome === 'unproven'))
-    return { outcome: 'unknown', attempts }
+  const taken = attempts.some(({ outcome }) => outcome === 'unproven')
+  if (taken || attempts.some(({ outcome }) => outcome === 'unknown')) return { outcome: 'unknown', taken, attempts }
   const last = attempts.at(-1)
   return {
     outcome: 'failed',
     reason: last?.outcome === 'recipient' ? 'DESTINATION_UNREACHABLE' : 'PROVIDER_UNAVAILABLE',
-    providerErrorCode: last?.providerErrorCode ?? null,
+    providerErrorCode: last?.providerErrorCode ?? stopped?.reason ?? null,
     attempts,
   }
 }

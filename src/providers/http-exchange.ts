@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { createHash } from 'node:crypto'
 import { subscribe } from 'node:diagnostics_channel'
+import type { FailureClass, ProviderProof } from '../domain/delivery.ts'
 import { ProviderError } from './provider.ts'
 
 /** A whole answer, read to its end. */
@@ -24,6 +25,7 @@ export async function exchange(
   init: { method: string; headers: Record<string, string>; body?: string },
   signal: AbortSignal,
 ): Promise<HttpAnswer> {
+  if (signal.aborted) throw new ProviderError(provider, abortCode(signal), 'transient')
   let accepted = false
   const call = { written: true }
   try {
@@ -50,11 +52,62 @@ export async function exchange(
   }
 }
 
-/** What an answer that isn't a 2xx means when the provider's own code says nothing about it. */
-export function refusal(provider: string, { status, headers }: HttpAnswer, providerErrorCode?: string): ProviderError {
-  const code = providerErrorCode ?? `HTTP_${status}`
-  if (status === 429) return new ProviderError(provider, code, 'transient', retryAfterMs(headers['retry-after']))
-  return new ProviderError(provider, code, status >= 500 ? 'transient' : 'ours')
+/** Whether the provider took what it was sent. */
+export function isAccepted({ status }: HttpAnswer): boolean {
+  return status >= 200 && status < 300
+}
+
+/**
+ * What an answer that isn't a 2xx means: after a 5xx always that trying again helps, else what the provider's own code
+ * means, if it has one that the table knows, else what the status says.
+ */
+export function refusal(
+  provider: string,
+  { status, headers }: HttpAnswer,
+  providerErrorCode = `HTTP_${status}`,
+  meanings: Readonly<Record<string, FailureClass>> = {},
+): ProviderError {
+  const known = Object.hasOwn(meanings, providerErrorCode) ? meanings[providerErrorCode] : undefined
+  const failureClass = status >= 500 ? 'transient' : (known ?? (status === 429 ? 'transient' : 'ours'))
+  const waitMs = failureClass === 'transient' ? retryAfterMs(headers['retry-after']) : undefined
+  return new ProviderError(provider, providerErrorCode, failureClass, waitMs)
+}
+
+/** The answer's body where it is a JSON object, else an empty object. What is in its fields is for the caller to check. */
+export function jsonOf({ body }: HttpAnswer): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(body)
+    return isObject(value) ? value : {}
+  } catch {
+    return {}
+  }
+}
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null
+}
+
+/** What is kept of an answer to prove that the provider took a message. */
+export function proofOf({ status, headers, bodySha256 }: HttpAnswer, receivedAt: Date): ProviderProof {
+  const header = (ending: string) => Object.entries(headers).find(([name]) => name.endsWith(ending))?.[1] ?? null
+  return {
+    requestId: header('request-id'),
+    httpStatus: status,
+    headers,
+    bodySha256,
+    signature: header('signature'),
+    receivedAt: receivedAt.toISOString(),
+  }
+}
+
+/** The value of an Authorization header: RFC 7617. */
+export function basicAuth(user: string, password: string): string {
+  return `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
+}
+
+/** Why a call was given up. */
+export function abortCode(signal: AbortSignal): string {
+  return signal.reason instanceof DOMException && signal.reason.name === 'TimeoutError' ? 'TIMEOUT' : 'ABORTED'
 }
 
 // fetch itself does not tell a request that was never written from one that may have been carried out, nor does the
@@ -87,10 +140,6 @@ async function readCapped(response: Response): Promise<Buffer | undefined> {
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)
-}
-
-function abortCode(signal: AbortSignal): string {
-  return signal.reason instanceof DOMException && signal.reason.name === 'TimeoutError' ? 'TIMEOUT' : 'ABORTED'
 }
 
 /** fetch hides the system's error in the cause of its own. */

@@ -2,16 +2,24 @@ import type { Channel } from '../domain/challenge.ts'
 import type { FailureClass, ProviderResult } from '../domain/delivery.ts'
 import type { Transaction } from '../domain/transaction.ts'
 
-/** What an adapter makes a message of. Phone number and code are in clear: never log it. */
+/** What an adapter makes a message of. Phone number, push token and code are in clear: never log it. */
 export interface ChallengeMessage {
+  signatureId: string
   challengeId: string
   phone: string
+  /** Where the customer's app gets push messages; undefined when it can't. */
+  pushToken: string | undefined
   code: string
   transaction: Transaction
   /** BCP 47. */
   locale: string
   /** By this process's clock. */
   expiresAt: Date
+}
+
+/** The whole seconds that a message's code has left; not below 0. */
+export function secondsLeft({ expiresAt }: ChallengeMessage, now: Date): number {
+  return Math.max(0, Math.floor((expiresAt.getTime() - now.getTime()) / 1_000))
 }
 
 /** A call to a provider that did not end with a message taken and proven. Its message names codes only, no personal data. */
@@ -38,6 +46,8 @@ export interface SignatureProvider {
   /** `<vendor>-<channel>`, as routes name it. */
   readonly name: string
   readonly channel: Channel
+  /** The most one call may take, in milliseconds. */
+  readonly timeoutMs: number
   /** Sends a message once. Throws {@link ProviderError} and nothing else. */
   sendChallenge(message: ChallengeMessage, signal: AbortSignal): Promise<ProviderResult>
   /** Asks the provider whether it would serve us: reachable, credentials good, account active. Sends nothing. */

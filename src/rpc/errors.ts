@@ -17,6 +17,8 @@ const WIRE: Record<ErrorReason, Code> = {
   TRANSACTION_MISMATCH: Code.FailedPrecondition,
   DESTINATION_UNREACHABLE: Code.FailedPrecondition,
   NO_ROUTE: Code.FailedPrecondition,
+  ROUTING_TABLE_NOT_FOUND: Code.NotFound,
+  ROUTING_TABLE_CONFLICT: Code.Aborted,
   IDEMPOTENCY_KEY_REUSED: Code.FailedPrecondition,
   IDEMPOTENCY_IN_PROGRESS: Code.Aborted,
   PROVIDER_UNAVAILABLE: Code.Unavailable,

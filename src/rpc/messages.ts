@@ -51,6 +51,14 @@ export function toChallenge(challenge: Challenge): MessageInitShape<typeof Chall
     createTime: timestampFromDate(challenge.createdAt),
     ...(challenge.sentAt && { sendTime: timestampFromDate(challenge.sentAt) }),
     expireTime: timestampFromDate(challenge.expiresAt),
+    routingTableVersion: challenge.routingTableVersion ?? 0,
+    routePriority: challenge.routePriority,
+    choice: challenge.choice ?? '',
+    passedOver: challenge.passedOver.map(({ provider, channel, reason }) => ({
+      provider,
+      channel: Channel[channel],
+      reason,
+    })),
     ...(failure && { failure: { reason: failure.reason, providerErrorCode: failure.providerErrorCode ?? '' } }),
   }
 }

@@ -123,11 +123,16 @@ export function observeCalls(router: ConnectRouter, { log, metrics }: Pick<Conte
 }
 
 /** Connect reports bytes that are no message as INTERNAL, and other broken requests without a reason. */
-function refuseMalformed({ contextValues }: UniversalServerRequest, { trailer }: UniversalServerResponse): void {
+function refuseMalformed(
+  { contextValues, signal }: UniversalServerRequest,
+  { trailer }: UniversalServerResponse,
+): void {
   const error = trailer && findTrailerError(trailer)
   const byCaller =
     error?.code === Code.InvalidArgument || (error?.code === Code.Internal && !/^serialize/.test(error.rawMessage))
   if (!trailer || !error || !byCaller || error.details.length > 0) return
+  // Who leaves in the middle of a message has sent half of one.
+  if (signal.aborted) return void setTrailerStatus(trailer, goneAway(signal.reason))
   // The JSON parser's own words quote the request.
   const isHarmless = /^(parse binary|protocol error|timeout) ?/.test(error.rawMessage)
   const description = isHarmless ? error.rawMessage : 'the request is no message of this type'

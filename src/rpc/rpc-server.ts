@@ -7,6 +7,7 @@ import {
   universalRequestFromNodeRequest,
   universalResponseToNodeResponse,
 } from '@connectrpc/connect-node'
+import { RoutingService } from '../../gen/bank/signature/v1/routing_pb.ts'
 import { SignatureService } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { Health } from '../../gen/health/v1/health_pb.ts'
 import type { Context } from '../context.ts'
@@ -15,6 +16,7 @@ import { toConnectError } from './errors.ts'
 import { createHealth } from './health.ts'
 import { observeCalls, translateErrors } from './observe.ts'
 import { addReflection } from './reflection.ts'
+import { routingService } from './routing-service.ts'
 import { signatureService } from './signature-service.ts'
 
 export interface RpcServerConfig {
@@ -38,7 +40,7 @@ const MAX_STREAMS_PER_CONNECTION = 100
 
 /** Serves the contract, health and reflection as gRPC over HTTP/2 in cleartext. */
 export async function startRpcServer(ctx: Context, config: RpcServerConfig): Promise<RpcServer> {
-  const health = createHealth([SignatureService.typeName])
+  const health = createHealth([SignatureService.typeName, RoutingService.typeName])
   const shutdown = new AbortController()
 
   const router = createConnectRouter({
@@ -52,6 +54,7 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
     interceptors: [translateErrors(ctx, config.isStorageUnavailable)],
   })
   router.service(SignatureService, signatureService(ctx))
+  router.service(RoutingService, routingService(ctx))
   router.service(Health, health.service)
   if (config.reflection) addReflection(router)
   const calls = observeCalls(router, ctx)

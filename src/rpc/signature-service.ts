@@ -15,8 +15,9 @@ const CALLER = 'anonymous'
 /** The contract's service over the use cases. */
 export function signatureService(ctx: Context): ServiceImpl<typeof SignatureService> {
   return {
-    async startSignature(request, { signal, values }) {
-      const { signature, challenge } = await startSignature(ctx, parseStart(request, CALLER), signal)
+    async startSignature(request, { signal, timeoutMs, values }) {
+      const timeLeftMs = timeoutMs() ?? Number.POSITIVE_INFINITY
+      const { signature, challenge } = await startSignature(ctx, parseStart(request, CALLER), timeLeftMs, signal)
       noteCall(values, { signature_id: signature.id })
       return { signature: toSignature(signature), challenge: toChallenge(challenge) }
     },

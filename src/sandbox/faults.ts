@@ -1,16 +1,18 @@
 import type { ServerResponse } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
-import { answerError, JSON_TYPE } from './http.ts'
+import { type Dialect, type FaultTarget, PROVIDERS } from './dialect.ts'
+import { isObject, parseJson, send } from './http.ts'
 
 /**
- * What goes wrong with one call. Every fault may wait first (`latencyMs`) and may say that the message had left all the
- * same (`sent`), as Twilio warns of a 500. A fault of `latencyMs` alone is a slow but normal answer.
+ * What goes wrong with one call: the next one of `provider`, or the next one that sends, whoever's it is. Every fault
+ * may wait first (`latencyMs`) and may say that the message had left all the same (`sent`), as Twilio warns of a 500. A
+ * fault of `latencyMs` alone is a slow but normal answer.
  */
-export type Fault = { latencyMs?: number; sent?: boolean } & (
+export type Fault = { provider?: FaultTarget; latencyMs?: number; sent?: boolean } & (
   | { latencyMs: number }
-  /** An error answer in Twilio's JSON; without `code`, Twilio's general code for the status. */
-  | { status: number; code?: number; retryAfterSeconds?: number }
-  /** This body as it is; the status is 201 unless told. */
+  /** An error answer in the vendor's form; without a `code` of the vendor's kind, the vendor's usual one for the status. */
+  | { status: number; code?: number | string; retryAfterSeconds?: number }
+  /** This body as it is; the status is the vendor's for success unless told. */
   | { body: string; status?: number }
   /** 307 to this address. */
   | { redirect: string }
@@ -18,7 +20,7 @@ export type Fault = { latencyMs?: number; sent?: boolean } & (
   | { hang: true }
   /** A TCP reset once the request has been read. */
   | { reset: true }
-  /** The headers of a 201, then a byte of the body every 200 ms, for ever. */
+  /** The headers of a success, then a byte of the body every 200 ms, for ever. */
   | { drip: true }
 )
 
@@ -26,11 +28,14 @@ const HOUR_MS = 3_600_000
 const DRIP_INTERVAL_MS = 200
 const KINDS = ['status', 'body', 'redirect', 'hang', 'reset', 'drip']
 
+const TARGETS: FaultTarget[] = [...PROVIDERS, 'fcm-token']
+
 const FIELDS: Record<string, [isValid: (value: unknown) => boolean, expected: string]> = {
+  provider: [(value) => TARGETS.includes(value as FaultTarget), `one of ${TARGETS.join(', ')}`],
   latencyMs: [(value) => isWhole(value, 0, HOUR_MS), `a whole number from 0 to ${HOUR_MS}`],
   sent: [(value) => typeof value === 'boolean', 'true or false'],
   status: [(value) => isWhole(value, 200, 599), 'a whole number from 400 to 599, or from 200 beside a body'],
-  code: [(value) => isWhole(value, 1, 99_999), 'a whole number from 1 to 99999'],
+  code: [isCode, 'a whole number from 1 to 99999 or a name such as UNAVAILABLE'],
   retryAfterSeconds: [(value) => isWhole(value, 0, 86_400), 'a whole number from 0 to 86400'],
   body: [(value) => typeof value === 'string', 'text'],
   redirect: [(value) => typeof value === 'string' && /^https?:\/\/[!-~]+$/.test(value), 'an http or https address'],
@@ -41,12 +46,8 @@ const FIELDS: Record<string, [isValid: (value: unknown) => boolean, expected: st
 
 /** Reads `{"next":[…]}`: the faults, or every problem that it has. */
 export function parseFaults(json: string): { faults: Fault[] } | { problems: string[] } {
-  let value: unknown
-  try {
-    value = JSON.parse(json)
-  } catch {
-    return { problems: ['the body must be JSON'] }
-  }
+  const value = parseJson(json)
+  if (value === undefined) return { problems: ['the body must be JSON'] }
   if (!isObject(value)) return { problems: ['the body must be an object'] }
   const problems = unknownKeys(value, ['next']).map((key) => `${key} is not known`)
   if (!Array.isArray(value.next)) return { problems: [...problems, 'next must be a list of faults'] }
@@ -54,8 +55,21 @@ export function parseFaults(json: string): { faults: Fault[] } | { problems: str
   return problems.length > 0 ? { problems } : { faults: value.next as Fault[] }
 }
 
+/** Takes the first fault that fits a call. */
+export function takeFault(faults: Fault[], target: FaultTarget): Fault | undefined {
+  // A fault for anybody is for a call that sends, not for the token that is fetched before it.
+  const isAnybodys = target !== 'fcm-token'
+  const index = faults.findIndex(({ provider }) => (provider ? provider === target : isAnybodys))
+  return index < 0 ? undefined : faults.splice(index, 1)[0]
+}
+
 /** Does what the fault says to this call, its latency aside. False when the fault leaves the call to be answered normally. */
-export async function performFault(fault: Fault, response: ServerResponse, signal: AbortSignal): Promise<boolean> {
+export async function performFault(
+  fault: Fault,
+  { success, error }: Dialect,
+  response: ServerResponse,
+  signal: AbortSignal,
+): Promise<boolean> {
   if ('hang' in fault) return true
   if ('reset' in fault) {
     response.socket?.resetAndDestroy()
@@ -66,33 +80,28 @@ export async function performFault(fault: Fault, response: ServerResponse, signa
     return true
   }
   if ('drip' in fault) {
+    response.writeHead(success.status, { 'Content-Type': success.type })
     await drip(response, signal)
     return true
   }
   if ('body' in fault) {
-    response.writeHead(fault.status ?? 201, { 'Content-Type': JSON_TYPE }).end(fault.body)
+    response.writeHead(fault.status ?? success.status, { 'Content-Type': success.type }).end(fault.body)
     return true
   }
   if ('status' in fault) {
-    const { status, code = generalCode(status), retryAfterSeconds } = fault
+    const { status, code, retryAfterSeconds } = fault
     if (retryAfterSeconds !== undefined) response.setHeader('Retry-After', retryAfterSeconds)
-    answerError(response, { status, code, message: `Simulated failure with HTTP status ${status}` })
+    send(response, error(status, code, `Simulated failure with HTTP status ${status}`))
     return true
   }
   return false
 }
 
 async function drip(response: ServerResponse, signal: AbortSignal): Promise<void> {
-  response.writeHead(201, { 'Content-Type': JSON_TYPE })
   while (!response.destroyed) {
     response.write(' ')
     await delay(DRIP_INTERVAL_MS, undefined, { signal })
   }
-}
-
-function generalCode(status: number): number {
-  // 20001, 20003 and 20004 are older than Twilio's rule of 20000 + status.
-  return { 400: 20001, 401: 20003, 405: 20004 }[status] ?? 20_000 + status
 }
 
 function faultProblems(fault: unknown, at: string): string[] {
@@ -116,10 +125,10 @@ function unknownKeys(value: object, known: string[]): string[] {
   return Object.keys(value).filter((key) => !known.includes(key))
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 function isWhole(value: unknown, min: number, max: number): boolean {
   return Number.isInteger(value) && Number(value) >= min && Number(value) <= max
+}
+
+function isCode(value: unknown): boolean {
+  return isWhole(value, 1, 99_999) || (typeof value === 'string' && /^[a-z][\w-]{0,63}$/i.test(value))
 }

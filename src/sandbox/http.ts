@@ -1,7 +1,13 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { errorResource, type TwilioError } from './twilio-api.ts'
 
-export const JSON_TYPE = 'application/json;charset=utf-8'
+/** An answer whose body is JSON. */
+export interface Answer {
+  status: number
+  type: string
+  headers?: Record<string, string>
+  body: unknown
+}
 
 const MAX_BODY_BYTES = 64 * 1_024
 
@@ -17,21 +23,37 @@ export async function readBody(request: IncomingMessage): Promise<string | undef
   return size <= MAX_BODY_BYTES ? Buffer.concat(chunks).toString() : undefined
 }
 
-export function answerJson(response: ServerResponse, status: number, value: unknown): void {
-  response.writeHead(status, { 'Content-Type': JSON_TYPE }).end(JSON.stringify(value))
+/** The form or the JSON in a body, by its content type. */
+export function parseBody(text: string, contentType = ''): { form: URLSearchParams; json: unknown } {
+  const type = contentType.split(';', 1)[0]?.trim().toLowerCase()
+  return {
+    form: new URLSearchParams(type === 'application/x-www-form-urlencoded' ? text : ''),
+    json: type === 'application/json' ? parseJson(text) : undefined,
+  }
 }
 
-export function answerNothing(response: ServerResponse): void {
-  response.writeHead(204).end()
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
 }
 
-/** Answers Twilio's error JSON; Twilio repeats the code in a header. */
-export function answerError(response: ServerResponse, error: TwilioError): void {
-  response.setHeader('X-Twilio-Error-Code', error.code)
-  answerJson(response, error.status, errorResource(error))
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-export function answerNotAllowed(response: ServerResponse, allowed: string): void {
-  response.setHeader('Allow', allowed)
-  answerError(response, { status: 405, code: 20004, message: 'This method is not allowed here' })
+export function send(response: ServerResponse, { status, type, headers = {}, body }: Answer): void {
+  response.writeHead(status, { 'Content-Type': type, ...headers }).end(JSON.stringify(body))
+}
+
+/** Whether an Authorization header holds these Basic credentials. */
+export function isBasic(authorization: string, user: string, password: string): boolean {
+  const credentials = Buffer.from(/^Basic +(\S+)$/i.exec(authorization)?.[1] ?? '', 'base64')
+  return timingSafeEqual(sha256(credentials), sha256(`${user}:${password}`))
+}
+
+function sha256(data: string | Buffer): Buffer {
+  return createHash('sha256').update(data).digest()
 }

@@ -17,6 +17,12 @@ export function createMetrics() {
   const registry = new Registry()
   const registers = [registry]
   const vendors = new Map<string, ProviderMetrics>()
+  const breakers = new Gauge({
+    name: 'circuit_breaker_state',
+    help: '1 for the state that the circuit breaker of the provider is in.',
+    labelNames: ['provider', 'state'],
+    registers,
+  })
   collectDefaultMetrics({ register: registry })
 
   return {
@@ -47,6 +53,34 @@ export function createMetrics() {
       buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30],
       registers,
     }),
+    fallbacks: new Counter({
+      name: 'challenge_fallbacks_total',
+      help: 'Challenges that took the place of one that was not sent, by the provider that failed and the next.',
+      labelNames: ['from', 'to', 'reason'],
+      registers,
+    }),
+    routingTableVersion: new Gauge({
+      name: 'routing_table_version',
+      help: 'The version of the routing table that this replica obeys.',
+      registers,
+    }),
+    /** Shows how a provider's circuit breaker stands. */
+    showBreaker(provider: string, state: string) {
+      for (const each of ['CLOSED', 'HALF_OPEN', 'OPEN'])
+        breakers.set({ provider, state: each }, Number(each === state))
+    },
+    /** Shows which providers operators have paused. */
+    watchPauses(paused: () => ReadonlyMap<string, boolean>) {
+      new Gauge({
+        name: 'provider_paused',
+        help: '1 while operators have paused the provider.',
+        labelNames: ['provider'],
+        registers,
+        collect() {
+          for (const [provider, isPaused] of paused()) this.set({ provider }, Number(isPaused))
+        },
+      })
+    },
     /** Shows the connections of a database pool. */
     watchPool(poolSize: () => { total: number; idle: number; waiting: number }) {
       new Gauge({

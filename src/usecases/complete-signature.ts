@@ -1,5 +1,5 @@
 import type { Context } from '../context.ts'
-import { recordRejectedCode, takeTry } from '../db/challenges.ts'
+import { recordRejectedCode, type Try, takeTry } from '../db/challenges.ts'
 import { abortSignature, settleSignature, signSignature } from '../db/signature-states.ts'
 import { isSealedCode } from '../domain/one-time-code.ts'
 import type { Signature } from '../domain/signature.ts'
@@ -36,15 +36,26 @@ export async function completeSignature(ctx: Ctx, input: CompleteSignature): Pro
 
   const { challengeId } = taken
   if (!isSealedCode(ctx.keys.code, taken.code, code, { challengeId, transactionDigest: signature.transactionDigest })) {
-    if (await recordRejectedCode(ctx.db, signatureId, taken)) ctx.metrics.signatures.inc({ status: 'FAILED' })
-    throw new AppError('CODE_REJECTED', 'the code is wrong', {
-      metadata: { tries_remaining: String(taken.triesRemaining) },
-    })
+    throw await rejection(ctx, signatureId, taken)
   }
 
-  if (!(await signSignature(ctx.db, signatureId, challengeId))) throw await refusal(ctx, input)
+  if (!(await signSignature(ctx.db, signatureId, challengeId))) {
+    const { status } = await currentSignature(ctx, caller, signatureId)
+    // Another challenge took the place of this one in between: its code is a wrong one by now, and the try was taken.
+    throw status === 'PENDING' ? await rejection(ctx, signatureId, taken) : await refusal(ctx, input)
+  }
   ctx.metrics.signatures.inc({ status: 'SIGNED' })
   return currentSignature(ctx, caller, signatureId)
+}
+
+/** Records that a code was wrong, and gives what its caller is told. */
+async function rejection(ctx: Ctx, signatureId: string, taken: Try): Promise<AppError> {
+  if (await recordRejectedCode(ctx.db, signatureId, taken)) ctx.metrics.signatures.inc({ status: 'FAILED' })
+  return codeRejected(taken.triesRemaining)
+}
+
+function codeRejected(triesRemaining: number): AppError {
+  return new AppError('CODE_REJECTED', 'the code is wrong', { metadata: { tries_remaining: String(triesRemaining) } })
 }
 
 /** Why a signature can't be completed (any more). */
@@ -61,8 +72,12 @@ async function refusal(ctx: Ctx, { caller, signatureId }: CompleteSignature): Pr
       return new AppError('SIGNATURE_EXPIRED', 'the code is no longer valid')
     case 'FAILED':
       return challengeFailure(await latestChallenge(ctx, caller, signature))
-    case 'PENDING':
+    case 'PENDING': {
+      const { triesRemaining } = await latestChallenge(ctx, caller, signature)
+      // Another challenge took the place of the one whose code this may be.
+      if (triesRemaining > 0) return codeRejected(triesRemaining)
       // The last try was taken by a call that has not closed the signature yet.
       return new AppError('TRIES_EXHAUSTED', 'no tries are left')
+    }
   }
 }

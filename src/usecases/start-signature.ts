@@ -1,17 +1,18 @@
 import { createHash } from 'node:crypto'
 import { v7 as uuidv7 } from 'uuid'
 import type { Context } from '../context.ts'
-import { recordDelivery } from '../db/challenges.ts'
+import type { NewChallenge } from '../db/challenges.ts'
 import { findClaim, insertSignature, type NewSignature } from '../db/signatures.ts'
 import type { Challenge, Channel } from '../domain/challenge.ts'
 import { lengthPrefixed } from '../domain/fields.ts'
-import { generateCode, sealCode } from '../domain/one-time-code.ts'
-import { lookUpHmac, maskPhone, sealPhone } from '../domain/phone.ts'
-import { matchRoute } from '../domain/routing.ts'
+import { maskPhone } from '../domain/phone.ts'
+import { lookUpHmac, seal } from '../domain/sealed.ts'
 import type { Signature } from '../domain/signature.ts'
 import { type Transaction, transactionDigest } from '../domain/transaction.ts'
 import { AppError } from '../errors.ts'
 import { challengeFailure, currentSignature, latestChallenge } from './current.ts'
+import { deliverCode, newChallenge } from './deliver-code.ts'
+import { nextUsable, noUsableProvider, planRoute } from './plan-route.ts'
 
 export interface StartSignature {
   caller: string
@@ -24,6 +25,9 @@ export interface StartSignature {
   channel: Channel | undefined
   /** BCP 47. */
   locale: string
+  pushToken: string | undefined
+  /** Empty when the caller names none. */
+  customerSegment: string
 }
 
 export interface StartedSignature {
@@ -34,65 +38,73 @@ export interface StartedSignature {
 /** What a caller told to wait for its own earlier call should wait. */
 const IN_PROGRESS_RETRY_MS = 1_000
 
+/** The caller's own signal ends a delivery at the deadline; the budget only keeps it from waiting for what comes after. */
+const DEADLINE_MARGIN_MS = 100
+
 /**
  * Starts a signature and delivers its code. The same key and request give the same signature and no second message.
- * Throws the reasons that the proto names at StartSignature.
+ * `timeLeftMs` is how long the caller waits. Throws the reasons that the proto names at StartSignature.
  */
 export async function startSignature(
   ctx: Context,
   input: StartSignature,
+  timeLeftMs: number,
   signal: AbortSignal,
 ): Promise<StartedSignature> {
-  const { caller, phone, transaction, locale } = input
-  const route = matchRoute(ctx.routes, { ...input, ...transaction })
-  const provider = route && ctx.providers.get(route.provider)
-  // The table may have changed since the first call with this key.
-  if (!provider) return repeatedStart(ctx, input)
+  const { caller, phone, pushToken, transaction, locale } = input
+  const plan = planRoute(ctx, input)
+  // The table may have changed since the first call with this key, and providers may have been paused.
+  if (!plan) return repeatedStart(ctx, input, new AppError('NO_ROUTE', 'no row of the routing table matches'))
+  const { candidate, passedOver } = nextUsable(ctx, plan, [], pushToken !== undefined)
+  if (!candidate) return repeatedStart(ctx, input, noUsableProvider(ctx, passedOver))
 
-  const code = generateCode()
-  const started = newSignature(ctx, input, route, code)
+  const digest = transactionDigest(transaction)
+  const first = newChallenge(ctx, plan, candidate, passedOver, digest)
+  const signature = newSignature(ctx, input, digest, first.challenge)
   const expiresAt = new Date(ctx.clock().getTime() + ctx.challenges.ttlMs)
   // Committed before anything is sent: a code the customer can read must already be verifiable.
-  if (!(await insertSignature(ctx.db, started))) return repeatedStart(ctx, input)
+  if (!(await insertSignature(ctx.db, signature))) return repeatedStart(ctx, input)
   ctx.metrics.signatures.inc({ status: 'PENDING' })
 
-  const challenge = { id: started.challengeId, signatureId: started.id, provider: provider.name }
-  const delivery = await ctx.deliver(
-    provider,
-    { challengeId: challenge.id, phone, code, transaction, locale, expiresAt },
+  const { id } = signature
+  const recipient = { signatureId: id, phone, pushToken, transaction, transactionDigest: digest, locale, expiresAt }
+  await deliverCode(
+    ctx,
+    plan,
+    recipient,
+    first,
+    Math.min(ctx.challenges.budgetMs, timeLeftMs + DEADLINE_MARGIN_MS),
     signal,
   )
-  // Without the caller's signal: what was sent is recorded whether or not anyone still waits for the answer.
-  if (await recordDelivery(ctx.db, challenge, delivery)) ctx.metrics.signatures.inc({ status: 'FAILED' })
-  return startedSignature(ctx, caller, started.id)
+  return startedSignature(ctx, caller, id)
 }
 
-function newSignature(ctx: Context, input: StartSignature, route: NewSignature['route'], code: string): NewSignature {
-  const { caller, idempotencyKey, phone, customerId, transaction, locale } = input
-  const [id, challengeId] = [uuidv7(), uuidv7()]
-  const digest = transactionDigest(transaction)
+function newSignature(ctx: Context, input: StartSignature, digest: Buffer, challenge: NewChallenge): NewSignature {
+  const { caller, idempotencyKey, phone, pushToken, customerId, transaction, locale } = input
+  const id = uuidv7()
   return {
     id,
-    challengeId,
     caller,
     idempotencyKey,
     fingerprint: fingerprintOf(ctx.keys, input),
     customerHmac: lookUpHmac(ctx.keys.index, 'customer', customerId),
     phoneHmac: lookUpHmac(ctx.keys.index, 'phone', phone),
-    phone: sealPhone(ctx.keys.pii, phone, id),
+    phone: seal(ctx.keys.pii, phone, id),
     maskedPhone: maskPhone(phone),
+    pushToken: pushToken === undefined ? undefined : seal(ctx.keys.pii, pushToken, `${id}/push_token`),
+    requestedChannel: input.channel,
+    customerSegment: input.customerSegment,
     locale,
     transaction,
     transactionDigest: digest,
-    route,
-    code: sealCode(ctx.keys.code, code, { challengeId, transactionDigest: digest }),
-    ...ctx.challenges,
+    ttlMs: ctx.challenges.ttlMs,
+    challenge,
   }
 }
 
 /** Tells one request from another. Over keyed HMACs, as a plain hash of a phone number is found by trying them all. */
 function fingerprintOf({ index }: Context['keys'], input: StartSignature): Buffer {
-  const { customerId, phone, transaction, channel, locale } = input
+  const { customerId, phone, transaction, channel, locale, pushToken, customerSegment } = input
   return createHash('sha256')
     .update(
       lengthPrefixed([
@@ -101,15 +113,18 @@ function fingerprintOf({ index }: Context['keys'], input: StartSignature): Buffe
         transactionDigest(transaction),
         channel ?? '',
         locale,
+        // Named and only when set, so that a request without them is the same to older replicas.
+        ...(pushToken === undefined ? [] : ['push_token', lookUpHmac(index, 'push token', pushToken)]),
+        ...(customerSegment === '' ? [] : ['customer_segment', customerSegment]),
       ]),
     )
     .digest()
 }
 
-/** The answer to a call whose key was claimed before. Throws NO_ROUTE when it wasn't: then only a route was missing. */
-async function repeatedStart(ctx: Context, input: StartSignature): Promise<StartedSignature> {
+/** The answer to a call whose key was claimed before. When it wasn't, throws what kept this call from claiming it. */
+async function repeatedStart(ctx: Context, input: StartSignature, refusal?: AppError): Promise<StartedSignature> {
   const claim = await findClaim(ctx.db, input.caller, input.idempotencyKey)
-  if (!claim) throw new AppError('NO_ROUTE', 'no row of the routing table matches')
+  if (!claim) throw refusal ?? new Error('a claimed key has no claim')
   if (!claim.fingerprint.equals(fingerprintOf(ctx.keys, input))) {
     throw new AppError('IDEMPOTENCY_KEY_REUSED', 'the idempotency key was used for another request')
   }

@@ -38,7 +38,7 @@ type Money = { currencyCode?: string; units?: bigint; nanos?: number }
 async function traces(): Promise<Record<string, number>> {
   const counts = tables.map((name) => sql`(SELECT count(*)::int FROM ${sql.table(name)}) AS ${sql.ref(name)}`)
   const { rows } = await sql<Record<string, number>>`SELECT ${sql.join(counts)}`.execute(app.db)
-  return { ...rows[0], calls: app.twilio.calls.length }
+  return { ...rows[0], calls: app.sandbox.calls.length }
 }
 
 /** The failure of a call that must leave no trace. */
@@ -157,7 +157,7 @@ test.each([
   ['the most that Money holds', { units: 2n ** 63n - 1n, nanos: 990_000_000 }, '9,223,372,036,854,775,807.99 EUR'],
 ])('%s can be signed, to the last digit', async (_, money: Money, shown) => {
   const { signatureId, code, signature } = await start(app, amount(money))
-  expect(app.twilio.messages[0]?.body).toContain(shown)
+  expect(app.sandbox.messages[0]?.body).toContain(shown)
 
   await app.client.completeSignature({ signatureId, code, transaction: amount(money).transaction ?? {} })
 

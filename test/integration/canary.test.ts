@@ -1,19 +1,34 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { text } from 'node:stream/consumers'
-import { type Client, ConnectError, createClient, type Interceptor } from '@connectrpc/connect'
+import { ConnectError, createClient, type Interceptor } from '@connectrpc/connect'
 import { createGrpcTransport } from '@connectrpc/connect-node'
 import { credentials, Client as GrpcClient, type Metadata } from '@grpc/grpc-js'
 import { type Kysely, sql } from 'kysely'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
+import { RoutingService } from '../../gen/bank/signature/v1/routing_pb.ts'
 import { Channel, SignatureService } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from '../../gen/google/rpc/error_details_pb.ts'
-import type { Fault } from '../../src/sandbox/twilio-simulator.ts'
-import { type App, codeIn, randomKey, startApp, startRequest, transaction, wrongCode } from '../support/app.ts'
+import { PROVIDERS } from '../../src/sandbox/dialect.ts'
+import type { Fault } from '../../src/sandbox/sandbox.ts'
+import {
+  type App,
+  codeIn,
+  randomKey,
+  startApp,
+  startRequest,
+  transaction,
+  vendorSettings,
+  wrongCode,
+} from '../support/app.ts'
+import { type Echo, type EchoVendor, startEchoVendor } from '../support/echo-vendor.ts'
+import { codesTold, setPaused } from '../support/hops.ts'
+import { forceTable, publish, route } from '../support/routing.ts'
 
 const PHONE = '+34622987541'
 const CUSTOMER = 'canary-customer-8c1f'
+const PUSH_TOKEN = 'canary-push-token-5e0d91c4:APA91b'
+const DEAD_TOKEN = 'unregistered-canary-push-token-22f7'
+/** Of the vendor that repeats everything. */
+const ACCESS_TOKEN = 'ya29.canary-access-token-77d0c2'
 const PAYMENT = transaction({
   amount: { currencyCode: 'EUR', units: 73_619_482n, nanos: 170_000_000 },
   payeeName: 'Canary Payee Ltd',
@@ -23,11 +38,13 @@ const PAYMENT = transaction({
 const KEYS = { CODE_KEYS: randomKey(), PII_KEYS: randomKey(), INDEX_KEY: randomKey() }
 
 let app: App
-let echo: Awaited<ReturnType<typeof startEcho>>
+let echo: EchoVendor
 /** Everything that left the service during the scenario, by where it went. */
 const out = { log: '', metrics: '', errors: '', answers: '' }
 const reasons = new Set<string>()
 const codes = new Set<string>()
+/** What access tokens are asked for with. */
+const assertions = new Set<string>()
 
 beforeAll(async () => {
   app = await startApp({
@@ -37,8 +54,12 @@ beforeAll(async () => {
     CODE_KEYS: `k1:${KEYS.CODE_KEYS}`,
     PII_KEYS: `p1:${KEYS.PII_KEYS}`,
   })
-  echo = await startEcho()
-  const echoed = await app.replica({ TWILIO_API_URL: echo.url })
+  echo = await startEchoVendor({ accessToken: ACCESS_TOKEN, codes, assertions })
+  await publish(app, [
+    ...Object.entries(ROUTES).map(([customerSegment, chain], n) => route(n + 1, chain, { customerSegment })),
+    route(1_000, { SMS: ['twilio-sms'] }),
+  ])
+  const echoed = await app.replica(vendorSettings(inject('accounts'), echo.url))
   const unreachable = await app.replica({ TWILIO_API_URL: 'http://127.0.0.1:9' })
   const impatient = await app.replica({ TWILIO_TIMEOUT_SECONDS: '0.1' })
 
@@ -47,15 +68,18 @@ beforeAll(async () => {
   await repeatEverything(recordingClient(echoed))
   await recordingClient(unreachable).startSignature(request())
   await refuseInput(recordingClient(app))
+  await fallBack(recordingClient(app))
+  await steer(recordingClient(app))
   await breakStorage(recordingClient(app))
   await failStarts()
 
-  for (const { form } of app.twilio.calls) codes.add(codeIn(form.get('Body') ?? ''))
+  for (const code of codesTold(app)) codes.add(code)
   for (const replica of [app, echoed, unreachable, impatient]) {
     out.log += replica.logs.map((line) => `${JSON.stringify(line)}\n`).join('')
     out.metrics += await replica.metrics()
     for (const page of ['livez', 'readyz', `metrics?to=${encodeURIComponent(PHONE)}`]) {
-      out.answers += await (await fetch(`http://127.0.0.1:${replica.server.httpPort}/${page}`)).text()
+      const body = await (await fetch(`http://127.0.0.1:${replica.server.httpPort}/${page}`)).text()
+      out.answers += page.startsWith('metrics') ? labels(body) : body
     }
   }
 })
@@ -75,6 +99,8 @@ test('the scenario went everywhere', async () => {
     'INVALID_FIELD',
     'NO_ROUTE',
     'PROVIDER_UNAVAILABLE',
+    'ROUTING_TABLE_CONFLICT',
+    'ROUTING_TABLE_NOT_FOUND',
     'SIGNATURE_ABORTED',
     'SIGNATURE_ALREADY_SIGNED',
     'SIGNATURE_EXPIRED',
@@ -91,7 +117,12 @@ test('the scenario went everywhere', async () => {
   for (const failureClass of ['transient', 'unknown', 'unproven', 'recipient', 'ours']) {
     expect(out.log).toContain(`"failure_class":"${failureClass}"`)
   }
-  expect(out.metrics).toContain('provider_twilio_errors_total{error_code="21211"}')
+  for (const error of ['twilio_errors_total{error_code="21211"}', 'vonage_errors_total{error_code="1430"}']) {
+    expect(out.metrics).toContain(`provider_${error}`)
+  }
+  expect(out.metrics).toContain('provider_fcm_errors_total{error_code="UNREGISTERED"}')
+  expect(out.metrics).toContain('challenge_fallbacks_total{from="fcm-push",to="twilio-sms"')
+  expect(assertions.size).toBeGreaterThan(0)
   expect(codes.size).toBeGreaterThan(20)
 })
 
@@ -133,7 +164,7 @@ test('a secret is found wherever and however it is planted', () => {
       (['hex', 'base64', 'latin1'] as const).map((encoding) => hash(algorithm, secret).toString(encoding)),
     )
     for (const form of [...(name.endsWith('raw') ? [] : asText), ...asBytes, ...asHash]) {
-      expect(leaks(`before ${form} after`, secrets())).toContain(name)
+      expect(leaks(`before ${form} after`, { [name]: secret })).toContain(name)
     }
   }
   expect(leaks('nothing to see in 01a20545-da95-75dd-b65e-71250efee017', secrets())).toEqual([])
@@ -205,7 +236,7 @@ async function failDeliveries(client: Recorded): Promise<void> {
     [{ redirect: `http://127.0.0.1:9/${encodeURIComponent(PHONE)}` }],
   ]
   for (const fault of faults) {
-    app.twilio.failNext(...fault)
+    app.sandbox.failNext(...fault)
     await client.startSignature(request())
   }
 }
@@ -213,8 +244,54 @@ async function failDeliveries(client: Recorded): Promise<void> {
 async function repeatEverything(client: Recorded): Promise<void> {
   for (const answer of ECHOES) {
     echo.answerWith(answer)
-    await client.startSignature(request())
+    for (const customerSegment of ['', ...Object.keys(ROUTES)]) {
+      await client.startSignature(request({ customerSegment, pushToken: PUSH_TOKEN }))
+    }
   }
+}
+
+async function fallBack(client: Recorded): Promise<void> {
+  const chained = (fields = {}) => request({ customerSegment: 'CHAIN', ...fields })
+  await client.startSignature(chained())
+  await client.startSignature(request({ customerSegment: 'PUSH' }))
+  for (const pushToken of [PUSH_TOKEN, DEAD_TOKEN]) {
+    await client.startSignature(request({ customerSegment: 'PUSH', pushToken }))
+  }
+  const failing: Fault[][] = [
+    Array(4).fill({ provider: 'twilio-sms', status: 503 }),
+    Array(4).fill({ provider: 'vonage-sms', reset: true, sent: true }),
+    [{ provider: 'twilio-voice', body: 'not json', sent: true }],
+  ]
+  app.sandbox.failNext({ provider: 'fcm-token', status: 400, code: 'invalid_grant' }, ...failing.flat())
+  app.sandbox.expireTokens()
+  const { signature } = (await client.startSignature(chained({ pushToken: DEAD_TOKEN }))) ?? {}
+  const signatureId = signature?.id ?? expect.fail('nothing started')
+  for (const code of codesTold(app).slice(-4)) {
+    await client.completeSignature({ signatureId, code, transaction: PAYMENT })
+  }
+  await client.getSignature({ signatureId })
+  app.sandbox.failNext({ provider: 'vonage-sms', status: 422, code: 1430 })
+  await client.startSignature(request({ customerSegment: 'VONAGE' }))
+  app.sandbox.failNext(...PROVIDERS.map((provider) => ({ provider, status: 403 })))
+  await client.startSignature(chained({ pushToken: PUSH_TOKEN }))
+  await setPaused(app, 'fcm-push', true)
+  await client.startSignature(request({ customerSegment: 'PUSH', pushToken: PUSH_TOKEN }))
+  await setPaused(app, 'fcm-push', false)
+}
+
+async function steer(client: Recorded): Promise<void> {
+  const asked = { phoneNumber: PHONE, transaction: PAYMENT, hasPushToken: true }
+  for (const customerSegment of ['', ...Object.keys(ROUTES)]) await client.explainRoute({ ...asked, customerSegment })
+  await client.explainRoute({ ...asked, version: 4_711 })
+  await client.explainRoute({ ...asked, phoneNumber: `${PHONE} ext. 12`, customerSegment: CUSTOMER.repeat(10) })
+  await client.explainRoute({ ...asked, phoneNumber: PHONE.replace('+', '00'), transaction: {} })
+  const routes = [route(1, { SMS: ['vonage-sms'] })]
+  await client.simulateRoutingTable({ routes, signatures: 1_000 })
+  await client.publishRoutingTable({ replacesVersion: 1, author: 'ops', reason: 'too late', routes })
+  await client.getRoutingTable({})
+  await client.listRoutingTableVersions({})
+  await client.listProviders({})
+  await callWithBytes(`/${RoutingService.typeName}/ExplainRoute`, Buffer.from(`\xff${PHONE} ${CUSTOMER}`))
 }
 
 async function refuseInput(client: Recorded): Promise<void> {
@@ -270,14 +347,14 @@ async function failStarts(): Promise<void> {
   const url = new URL(app.env.DATABASE_URL ?? '')
   const wrongDatabase = Object.assign(new URL(url), { pathname: '/nowhere' }).href
   const nobodyThere = Object.assign(new URL(url), { port: '9' }).href
-  await sql`INSERT INTO route (priority, channel, provider) VALUES (1, 'SMS', 'acme-sms')`.execute(app.db)
+  await forceTable(app, 3, 'acme-sms')
   for (const env of [{}, { DATABASE_URL: wrongDatabase }, { DATABASE_URL: nobodyThere }, { CODE_KEYS: 'k1:short' }]) {
     out.errors += await app.replica(env).then(
       () => expect.fail('it started'),
       (error: Error) => `${error.stack}\n${error.message}\n${JSON.stringify(error)}\n`,
     )
   }
-  await sql`DELETE FROM route WHERE provider = 'acme-sms'`.execute(app.db)
+  await sql`DELETE FROM routing_table WHERE version = 3`.execute(app.db)
 }
 
 type Recorded = ReturnType<typeof recordingClient>
@@ -290,7 +367,8 @@ function recordingClient({ url }: Pick<App, 'url'>) {
     return response
   }
   const transport = createGrpcTransport({ baseUrl: url, interceptors: [record] })
-  const client = createClient(SignatureService, transport)
+  const { startSignature, completeSignature, getSignature, getChallenge } = createClient(SignatureService, transport)
+  const operator = createClient(RoutingService, transport)
   const settle =
     <I, O>(method: (input: I) => Promise<O>) =>
     (input: I) =>
@@ -302,12 +380,17 @@ function recordingClient({ url }: Pick<App, 'url'>) {
         out.errors += `${json([error.message, infos, more, [...error.metadata]])}\n`
         return undefined
       })
-  const { startSignature, completeSignature, getSignature, getChallenge }: Client<typeof SignatureService> = client
   return {
     startSignature: settle(startSignature),
     completeSignature: settle(completeSignature),
     getSignature: settle(getSignature),
     getChallenge: settle(getChallenge),
+    explainRoute: settle(operator.explainRoute),
+    simulateRoutingTable: settle(operator.simulateRoutingTable),
+    publishRoutingTable: settle(operator.publishRoutingTable),
+    getRoutingTable: settle(operator.getRoutingTable),
+    listRoutingTableVersions: settle(operator.listRoutingTableVersions),
+    listProviders: settle(operator.listProviders),
   }
 }
 
@@ -332,57 +415,32 @@ function request(fields: Parameters<typeof startRequest>[0] = {}): ReturnType<ty
 async function start(client: Recorded) {
   const { signature, challenge } = (await client.startSignature(request())) ?? {}
   if (!signature || !challenge) throw new Error('nothing started')
-  const message = app.twilio.messages.find(({ sid }) => sid === challenge.providerChallengeId)
+  const message = app.sandbox.messages.find(({ sid }) => sid === challenge.providerChallengeId)
   const code = codeIn(message?.body)
   codes.add(code)
   return { signatureId: signature.id, challengeId: challenge.id, code, transaction: PAYMENT }
 }
 
-interface Echo {
-  status: number
-  code?: number
-  /** What the answer is made of what was said. */
-  body?: (said: string) => string
+/** By customer segment. */
+const ROUTES = {
+  VOICE: { VOICE: ['twilio-voice'] },
+  VONAGE: { SMS: ['vonage-sms'] },
+  PUSH: { PUSH: ['fcm-push'] },
+  CHAIN: { PUSH: ['fcm-push'], SMS: ['twilio-sms', 'vonage-sms'], VOICE: ['twilio-voice'] },
 }
 
 const ECHOES: Echo[] = [
+  ...[400, 200].map((status) => ({ status, noToken: true as const })),
   ...[500, 503, 429, 400, 401, 403, 404, 302, 200].map((status) => ({ status })),
-  ...[21211, 21408, 21610, 21614, 21606, 21611, 63038].map((code) => ({ status: 400, code })),
+  ...[21211, 21408, 21610, 21614, 21606, 21611, 63038, 1430].map((code) => ({ status: 400, code })),
   { status: 201, body: (said) => `not json: ${said}` },
   { status: 201, body: (said) => said.repeat(1_000) },
 ]
 
-/** A provider that repeats whatever it was told, credentials too, in every part of its answers. */
-async function startEcho() {
-  let answer: Echo = { status: 500 }
-  const server = createServer(async (incoming, response) => {
-    const said = `${await text(incoming)} ${incoming.headers.authorization}`
-    const to = new URLSearchParams(said)
-    if (incoming.method === 'POST') codes.add(codeIn(to.get('Body') ?? ''))
-    const message = `${to.get('To')} can't get "${to.get('Body')}": ${said}`
-    const {
-      status,
-      code,
-      body = () => JSON.stringify({ code, message, more_info: message, to: to.get('To') }),
-    } = answer
-    response.writeHead(status, { location: `/${to.get('To')}`, 'retry-after': '0' }).end(body(message))
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    answerWith: (next: Echo) => {
-      answer = next
-    },
-    async [Symbol.asyncDispose]() {
-      server.close()
-      server.closeAllConnections()
-    },
-  }
-}
-
 /** What may be nowhere outside the process but in the message itself. */
 function secrets(): Record<string, string> {
   const { TWILIO_ACCOUNT_SID: sid, TWILIO_AUTH_TOKEN: token = '', DATABASE_URL = '' } = app.env
+  const { vonage, fcm } = inject('accounts')
   return {
     phone: PHONE,
     'phone without plus': PHONE.slice(1),
@@ -390,6 +448,15 @@ function secrets(): Record<string, string> {
     customer: CUSTOMER,
     'auth token': token,
     'basic credentials': btoa(`${sid}:${token}`),
+    'push token': PUSH_TOKEN,
+    'unregistered push token': DEAD_TOKEN,
+    'Vonage secret': vonage.apiSecret,
+    'Vonage credentials': btoa(`${vonage.apiKey}:${vonage.apiSecret}`),
+    // A line of its PEM, as it is the same however line breaks are written.
+    'private key': fcm.privateKey.split('\n')[7] ?? expect.unreachable(),
+    'access token': ACCESS_TOKEN,
+    'access token of the sandbox': 'ya29.',
+    ...Object.fromEntries([...assertions].map((assertion, n) => [`assertion ${n}`, assertion])),
     'database password': new URL(DATABASE_URL).password,
     ...Object.fromEntries(Object.entries(KEYS).map(([name, key]) => [name, key])),
     ...Object.fromEntries(Object.entries(KEYS).map(([name, key]) => [`${name} raw`, atob(key)])),

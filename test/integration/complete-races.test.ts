@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import type { CompleteSignatureResponse } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { type App, failure, row, start, startApp, timeline, transaction, wrongCode } from '../support/app.ts'
 
-type Replica = Pick<App, 'client' | 'twilio'>
+type Replica = Pick<App, 'client' | 'sandbox'>
 
 const ROUNDS = 10
 const PATIENCE_MS = 10_000
@@ -31,8 +31,13 @@ test('of 64 right codes at once exactly one signs', { timeout: 120_000 }, async 
     expect(SIGNATURE_ALREADY_SIGNED + TRIES_EXHAUSTED).toBe(63)
     expect(await row(app, 'signature', signatureId)).toMatchObject({ status: 'SIGNED' })
     expect(await row(app, 'challenge', challengeId)).toMatchObject({ status: 'COMPLETED' })
-    expect(await timeline(app, signatureId)).toEqual(['SIGNATURE_STARTED', 'CHALLENGE_SENT', 'SIGNATURE_SIGNED'])
-    expect(await positions(signatureId)).toEqual([1, 2, 3])
+    expect(await timeline(app, signatureId)).toEqual([
+      'SIGNATURE_STARTED',
+      'CHALLENGE_STARTED',
+      'CHALLENGE_SENT',
+      'SIGNATURE_SIGNED',
+    ])
+    expect(await positions(signatureId)).toEqual([1, 2, 3, 4])
   }
 })
 
@@ -50,9 +55,15 @@ test('of 50 wrong codes at once exactly three are compared', { timeout: 120_000 
       tries_used: 3,
     })
     expect((await timeline(app, signatureId)).toSorted()).toEqual(
-      ['SIGNATURE_STARTED', 'CHALLENGE_SENT', ...Array(3).fill('CODE_REJECTED'), 'SIGNATURE_FAILED'].toSorted(),
+      [
+        'SIGNATURE_STARTED',
+        'CHALLENGE_STARTED',
+        'CHALLENGE_SENT',
+        ...Array(3).fill('CODE_REJECTED'),
+        'SIGNATURE_FAILED',
+      ].toSorted(),
     )
-    expect(await positions(signatureId)).toEqual([1, 2, 3, 4, 5, 6])
+    expect(await positions(signatureId)).toEqual([1, 2, 3, 4, 5, 6, 7])
     expect(await failure(complete(app, signatureId, { code }))).toMatchObject({ reason: 'TRIES_EXHAUSTED' })
   }
 })
@@ -104,8 +115,13 @@ test('another transaction and the right code at once abort or sign, never both',
     const end = SIGNED ? 'SIGNED' : 'ABORTED'
     expect(await row(app, 'signature', signatureId)).toMatchObject({ status: end })
     expect(await row(app, 'challenge', challengeId)).toMatchObject({ status: SIGNED ? 'COMPLETED' : 'CANCELLED' })
-    expect(await timeline(app, signatureId)).toEqual(['SIGNATURE_STARTED', 'CHALLENGE_SENT', `SIGNATURE_${end}`])
-    expect(await positions(signatureId)).toEqual([1, 2, 3])
+    expect(await timeline(app, signatureId)).toEqual([
+      'SIGNATURE_STARTED',
+      'CHALLENGE_STARTED',
+      'CHALLENGE_SENT',
+      `SIGNATURE_${end}`,
+    ])
+    expect(await positions(signatureId)).toEqual([1, 2, 3, 4])
   }
 })
 

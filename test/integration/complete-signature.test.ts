@@ -29,7 +29,12 @@ test('the right code signs the transaction', async () => {
   expect(signature?.completeTime).toBeDefined()
   expect(await row(app, 'signature', signatureId)).toMatchObject({ status: 'SIGNED' })
   expect(await row(app, 'challenge', challengeId)).toMatchObject({ status: 'COMPLETED', tries_used: 1 })
-  expect(await timeline(app, signatureId)).toEqual(['SIGNATURE_STARTED', 'CHALLENGE_SENT', 'SIGNATURE_SIGNED'])
+  expect(await timeline(app, signatureId)).toEqual([
+    'SIGNATURE_STARTED',
+    'CHALLENGE_STARTED',
+    'CHALLENGE_SENT',
+    'SIGNATURE_SIGNED',
+  ])
 })
 
 test('a wrong code is refused with the tries that are left, and the right one still signs', async () => {
@@ -47,6 +52,7 @@ test('a wrong code is refused with the tries that are left, and the right one st
   await app.client.completeSignature({ signatureId, code, transaction: transaction() })
   expect(await timeline(app, signatureId)).toEqual([
     'SIGNATURE_STARTED',
+    'CHALLENGE_STARTED',
     'CHALLENGE_SENT',
     'CODE_REJECTED',
     'SIGNATURE_SIGNED',
@@ -114,7 +120,12 @@ test.each([
   const { signature } = await app.client.getSignature({ signatureId })
   expect(signature).toMatchObject({ status: SignatureStatus.SIGNED, completeTime: signed?.completeTime })
   expect(await row(app, 'challenge', challengeId)).toMatchObject({ status: 'COMPLETED', tries_used: 1 })
-  expect(await timeline(app, signatureId)).toEqual(['SIGNATURE_STARTED', 'CHALLENGE_SENT', 'SIGNATURE_SIGNED'])
+  expect(await timeline(app, signatureId)).toEqual([
+    'SIGNATURE_STARTED',
+    'CHALLENGE_STARTED',
+    'CHALLENGE_SENT',
+    'SIGNATURE_SIGNED',
+  ])
 })
 
 test.each([
@@ -123,7 +134,7 @@ test.each([
 ])(
   'a code that was never delivered is refused with what became of the delivery: %s %s',
   async (code, reason, fault, providerCode) => {
-    app.twilio.failNext(fault)
+    app.sandbox.failNext(fault)
     const { metadata } = await failure(app.client.startSignature(startRequest()))
     const signatureId = metadata.signature_id ?? ''
 

@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
-import type { Fault } from '../../src/sandbox/twilio-simulator.ts'
+import type { Fault } from '../../src/sandbox/sandbox.ts'
 import { type App, codeIn, failure, startApp, startRequest, transaction } from '../support/app.ts'
 import { expectFailed, expectUnknown } from '../support/delivery-outcome.ts'
 
@@ -11,7 +11,7 @@ let app: App
 beforeAll(async () => {
   app = await startApp({ TWILIO_TIMEOUT_SECONDS: '0.5' })
 })
-beforeEach(() => app.twilio.clear())
+beforeEach(() => app.sandbox.clear())
 afterAll(() => app[Symbol.asyncDispose]())
 
 const OVER_64_KIB = JSON.stringify({ sid: `SM${'0'.repeat(32)}`, padding: ' '.repeat(65_536) })
@@ -30,14 +30,14 @@ test.each([
     const error = await failure(app.client.startSignature(request))
 
     await expectFailed(app, error, 'DESTINATION_UNREACHABLE', [['recipient', code]])
-    expect(app.twilio.calls).toHaveLength(1)
+    expect(app.sandbox.calls).toHaveLength(1)
     expect(await failure(app.client.startSignature(request))).toEqual(error)
-    expect(app.twilio.calls).toHaveLength(1)
+    expect(app.sandbox.calls).toHaveLength(1)
   },
 )
 
 test('a phone that turns out to be unreachable after a 500 is reported as unreachable', async () => {
-  app.twilio.failNext({ status: 500 })
+  app.sandbox.failNext({ status: 500 })
 
   const error = await failure(app.client.startSignature(startRequest({ phoneNumber: '+15005550009' })))
 
@@ -48,7 +48,7 @@ test('a phone that turns out to be unreachable after a 500 is reported as unreac
 })
 
 test('an opt-out that answers the call after one that timed out leaves the outcome unknown', async () => {
-  app.twilio.failNext({ hang: true, sent: true }, { status: 400, code: 21610 })
+  app.sandbox.failNext({ hang: true, sent: true }, { status: 400, code: 21610 })
 
   const answer = await app.client.startSignature(startRequest())
 
@@ -56,7 +56,7 @@ test('an opt-out that answers the call after one that timed out leaves the outco
     ['unknown', 'TIMEOUT'],
     ['recipient', '21610'],
   ])
-  expect(app.twilio.calls).toHaveLength(2)
+  expect(app.sandbox.calls).toHaveLength(2)
 })
 
 test.each<{ what: string; fault: Fault; code: string }>([
@@ -70,12 +70,12 @@ test.each<{ what: string; fault: Fault; code: string }>([
 ])(
   'a refusal that is our fault ($what, $code) is not tried again and is logged as an error',
   async ({ fault, code }) => {
-    app.twilio.failNext(fault)
+    app.sandbox.failNext(fault)
 
     const error = await failure(app.client.startSignature(startRequest()))
 
     await expectFailed(app, error, 'PROVIDER_UNAVAILABLE', [['ours', code]])
-    expect(app.twilio.calls).toHaveLength(1)
+    expect(app.sandbox.calls).toHaveLength(1)
     expect(logged(error.metadata.challenge_id)).toEqual([
       expect.objectContaining({ level: 'error', attempt: 1, provider: 'twilio-sms', provider_error_code: code }),
       expect.objectContaining({ level: 'warn', attempts: 1 }),
@@ -93,7 +93,7 @@ test.each([
   const error = await failure(replica.client.startSignature(startRequest()))
 
   await expectFailed(app, error, 'PROVIDER_UNAVAILABLE', [['ours', code]])
-  expect(app.twilio.calls).toHaveLength(1)
+  expect(app.sandbox.calls).toHaveLength(1)
 })
 
 test('credentials that Twilio does not know fail a start', async () => {
@@ -102,7 +102,7 @@ test('credentials that Twilio does not know fail a start', async () => {
   const error = await failure(replica.client.startSignature(startRequest()))
 
   await expectFailed(app, error, 'PROVIDER_UNAVAILABLE', [['ours', '20003']])
-  expect(app.twilio.messages).toHaveLength(0)
+  expect(app.sandbox.messages).toHaveLength(0)
 })
 
 test('a redirect is not followed', async () => {
@@ -112,13 +112,13 @@ test('a redirect is not followed', async () => {
     response.writeHead(201).end('{"sid":"SM1"}')
   }).listen(0, '127.0.0.1')
   await once(elsewhere, 'listening')
-  app.twilio.failNext({ redirect: `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/` })
+  app.sandbox.failNext({ redirect: `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/` })
 
   const error = await failure(app.client.startSignature(startRequest()))
   elsewhere.close()
 
   await expectFailed(app, error, 'PROVIDER_UNAVAILABLE', [['ours', 'HTTP_307']])
-  expect(app.twilio.calls).toHaveLength(1)
+  expect(app.sandbox.calls).toHaveLength(1)
   expect(visits).toBe(0)
 })
 
@@ -130,7 +130,7 @@ test.each<{ what: string; fault: Fault; code: string }>([
   { what: 'more than 64 KiB', fault: { body: OVER_64_KIB }, code: 'BODY_TOO_LARGE' },
   { what: 'a body that only drips', fault: { drip: true }, code: 'TIMEOUT' },
 ])('a 201 with $what proves nothing, so nothing is sent twice and the code still signs', async ({ fault, code }) => {
-  app.twilio.failNext({ ...fault, sent: true })
+  app.sandbox.failNext({ ...fault, sent: true })
   const request = startRequest()
   const startedMs = performance.now()
 
@@ -139,10 +139,10 @@ test.each<{ what: string; fault: Fault; code: string }>([
   expect(performance.now() - startedMs).toBeLessThan(1_500)
   await expectUnknown(app, answer, [['unproven', code]])
   expect(await app.client.startSignature(request)).toEqual(answer)
-  expect(app.twilio.calls).toHaveLength(1)
+  expect(app.sandbox.calls).toHaveLength(1)
   const { signature } = await app.client.completeSignature({
     signatureId: answer.signature?.id ?? '',
-    code: codeIn(app.twilio.messages[0]?.body),
+    code: codeIn(app.sandbox.messages[0]?.body),
     transaction: transaction(),
   })
   expect(signature?.status).toBe(SignatureStatus.SIGNED)

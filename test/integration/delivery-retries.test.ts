@@ -26,25 +26,25 @@ const RESET: Ended = ['unknown', 'ECONNRESET']
 describe.concurrent('a delivery', () => {
   test('is given up after four calls that a 500 answered, and a repeated start calls no more', async () => {
     await using app = await startApp(REAL_WAITS)
-    app.twilio.failNext({ status: 500 }, { status: 500 }, { status: 500 }, { status: 500 })
+    app.sandbox.failNext({ status: 500 }, { status: 500 }, { status: 500 }, { status: 500 })
     const request = startRequest()
 
     const error = await failure(app.client.startSignature(request))
 
     await expectFailed(app, error, 'PROVIDER_UNAVAILABLE', times(4, HTTP_500))
     expectWaits(arrivals(app), [500, 1000, 2000])
-    oneCode(app.twilio.calls)
+    oneCode(app.sandbox.calls)
     expect(await failure(app.client.startSignature(request))).toEqual(error)
-    expect(app.twilio.calls).toHaveLength(4)
+    expect(app.sandbox.calls).toHaveLength(4)
   })
 
   test('tells each call how many seconds its code still has', async () => {
     await using app = await startApp(REAL_WAITS)
-    app.twilio.failNext({ status: 500 }, { status: 500 }, { status: 500 })
+    app.sandbox.failNext({ status: 500 }, { status: 500 }, { status: 500 })
 
     await expectSent(app, await app.client.startSignature(startRequest()), [...times(3, HTTP_500), SENT])
 
-    const validity = app.twilio.calls.map(({ form }) => Number(form.get('ValidityPeriod')))
+    const validity = app.sandbox.calls.map(({ form }) => Number(form.get('ValidityPeriod')))
     const [first = 0] = arrivals(app)
     for (const [index, atMs] of arrivals(app).entries()) {
       const left = 300 - (atMs - first) / 1_000
@@ -55,13 +55,13 @@ describe.concurrent('a delivery', () => {
 
   test('ends with the first success after a 500', async () => {
     await using app = await startApp(REAL_WAITS)
-    app.twilio.failNext({ status: 500 })
+    app.sandbox.failNext({ status: 500 })
 
     await expectSent(app, await app.client.startSignature(startRequest()), [HTTP_500, SENT])
 
     expectWaits(arrivals(app), [500])
-    oneCode(app.twilio.calls)
-    expect(app.twilio.messages).toHaveLength(1)
+    oneCode(app.sandbox.calls)
+    expect(app.sandbox.messages).toHaveLength(1)
   })
 
   test('is tried four times against a port that refuses connections', async () => {
@@ -81,13 +81,13 @@ describe.concurrent('a delivery', () => {
 
   test('is surely not sent when the other side speaks no TLS', async () => {
     await using app = await startApp()
-    await using replica = await app.replica({ TWILIO_API_URL: app.twilio.url.replace('http:', 'https:') })
+    await using replica = await app.replica({ TWILIO_API_URL: app.sandbox.url.replace('http:', 'https:') })
 
     const error = await failure(replica.client.startSignature(startRequest()))
 
     const { provider_error_code = '' } = error.metadata
     await expectFailed(app, error, 'PROVIDER_UNAVAILABLE', times(4, ['transient', provider_error_code]))
-    expect(app.twilio.calls).toHaveLength(0)
+    expect(app.sandbox.calls).toHaveLength(0)
   })
 
   test('is surely not sent when the TLS handshake never ends', async () => {
@@ -101,7 +101,7 @@ describe.concurrent('a delivery', () => {
 
   test('is tried four times against a provider that is too busy', async () => {
     await using app = await startApp(REAL_WAITS)
-    app.twilio.failNext({ status: 429 }, { status: 429 }, { status: 429 }, { status: 429 })
+    app.sandbox.failNext({ status: 429 }, { status: 429 }, { status: 429 }, { status: 429 })
 
     const error = await failure(app.client.startSignature(startRequest()))
 
@@ -111,7 +111,7 @@ describe.concurrent('a delivery', () => {
 
   test('waits as long as a 429 asks, and never shorter than without its word', async () => {
     await using app = await startApp(REAL_WAITS)
-    app.twilio.failNext(...[1, 0, 1].map((retryAfterSeconds) => ({ status: 429, retryAfterSeconds })))
+    app.sandbox.failNext(...[1, 0, 1].map((retryAfterSeconds) => ({ status: 429, retryAfterSeconds })))
 
     const answer = await app.client.startSignature(startRequest())
 
@@ -121,7 +121,7 @@ describe.concurrent('a delivery', () => {
 
   test('whose four calls all time out may have arrived, so its code still signs', async () => {
     await using app = await startApp(SHORT_TIMEOUT)
-    app.twilio.failNext({ hang: true }, { hang: true, sent: true }, { hang: true }, { hang: true })
+    app.sandbox.failNext({ hang: true }, { hang: true, sent: true }, { hang: true }, { hang: true })
     const request = startRequest()
 
     const answer = await app.client.startSignature(request)
@@ -129,9 +129,9 @@ describe.concurrent('a delivery', () => {
     await expectUnknown(app, answer, times(4, TIMED_OUT))
     expectWaits(arrivals(app), [500, 1000, 2000], TIMEOUT_MS)
     expect(await app.client.startSignature(request)).toEqual(answer)
-    expect(app.twilio.calls).toHaveLength(4)
-    const code = oneCode(app.twilio.calls)
-    expect(app.twilio.messages[0]?.body).toContain(code)
+    expect(app.sandbox.calls).toHaveLength(4)
+    const code = oneCode(app.sandbox.calls)
+    expect(app.sandbox.messages[0]?.body).toContain(code)
     const { signature } = await app.client.completeSignature({
       signatureId: answer.signature?.id ?? '',
       code,
@@ -142,37 +142,37 @@ describe.concurrent('a delivery', () => {
 
   test('stays unknown when one call timed out, whatever the others were answered', async () => {
     await using app = await startApp(SHORT_TIMEOUT)
-    app.twilio.failNext({ hang: true, sent: true }, { status: 500 }, { status: 500 }, { status: 500 })
+    app.sandbox.failNext({ hang: true, sent: true }, { status: 500 }, { status: 500 }, { status: 500 })
 
     await expectUnknown(app, await app.client.startSignature(startRequest()), [TIMED_OUT, ...times(3, HTTP_500)])
 
     expectWaits(arrivals(app), [500, 1000, 2000], TIMEOUT_MS)
-    oneCode(app.twilio.calls)
+    oneCode(app.sandbox.calls)
   })
 
   test('is known to be sent when a call succeeds after one that timed out', async () => {
     await using app = await startApp(SHORT_TIMEOUT)
-    app.twilio.failNext({ hang: true })
+    app.sandbox.failNext({ hang: true })
 
     await expectSent(app, await app.client.startSignature(startRequest()), [TIMED_OUT, SENT])
 
     expectWaits(arrivals(app), [500], TIMEOUT_MS)
-    oneCode(app.twilio.calls)
+    oneCode(app.sandbox.calls)
   })
 
   test('whose four calls are all reset after the request was read may have arrived', async () => {
     await using app = await startApp(REAL_WAITS)
-    app.twilio.failNext({ reset: true, sent: true }, { reset: true }, { reset: true }, { reset: true })
+    app.sandbox.failNext({ reset: true, sent: true }, { reset: true }, { reset: true }, { reset: true })
 
     await expectUnknown(app, await app.client.startSignature(startRequest()), times(4, RESET))
 
     expectWaits(arrivals(app), [500, 1000, 2000])
-    oneCode(app.twilio.calls)
+    oneCode(app.sandbox.calls)
   })
 
   test('is cut five seconds after it began when the answer only drips, and is not tried again', async () => {
     await using app = await startApp()
-    app.twilio.failNext({ drip: true, sent: true })
+    app.sandbox.failNext({ drip: true, sent: true })
     const startedMs = performance.now()
 
     const answer = await app.client.startSignature(startRequest())
@@ -181,12 +181,12 @@ describe.concurrent('a delivery', () => {
     expect(tookMs).toBeGreaterThanOrEqual(5_000)
     expect(tookMs).toBeLessThan(6_500)
     await expectUnknown(app, answer, [['unproven', 'TIMEOUT']])
-    expect(app.twilio.calls).toHaveLength(1)
+    expect(app.sandbox.calls).toHaveLength(1)
   })
 })
 
-function arrivals({ twilio }: { twilio: { calls: readonly { atMs: number }[] } }): number[] {
-  return twilio.calls.map(({ atMs }) => atMs)
+function arrivals({ sandbox }: { sandbox: { calls: readonly { atMs: number }[] } }): number[] {
+  return sandbox.calls.map(({ atMs }) => atMs)
 }
 
 /** An address that refuses connections, for sure: its port is one end of a connection, so that nobody can listen on it. */

@@ -8,15 +8,15 @@ let app: App
 beforeAll(async () => {
   app = await startApp()
 })
-beforeEach(() => app.twilio.clear())
+beforeEach(() => app.sandbox.clear())
 afterAll(() => app[Symbol.asyncDispose]())
 
 test('a code goes out in one message that names the transaction and is valid as long as the code', async () => {
   const answer = await app.client.startSignature(startRequest())
 
   await expectSent(app, answer, [SENT])
-  expect(app.twilio.calls).toHaveLength(1)
-  const form = app.twilio.calls[0]?.form
+  expect(app.sandbox.calls).toHaveLength(1)
+  const form = app.sandbox.calls[0]?.form
   expect(form?.get('To')).toBe(PHONE)
   expect(form?.get('From')).toBe('+15005550006')
   expect(form?.get('Body')).toMatch(/^Pay 125\.50 EUR to ACME Ltd\? Your code to sign: \d{6}\. Valid for 5 min\./)
@@ -26,7 +26,7 @@ test('a code goes out in one message that names the transaction and is valid as 
 test('a code goes out in the language of the locale', async () => {
   await app.client.startSignature(startRequest({ locale: 'es-ES' }))
 
-  expect(app.twilio.messages[0]?.body).toMatch(/^Pagar 125,50 EUR a ACME Ltd\. Su clave para firmar: \d{6}\./)
+  expect(app.sandbox.messages[0]?.body).toMatch(/^Pagar 125,50 EUR a ACME Ltd\. Su clave para firmar: \d{6}\./)
 })
 
 test('the time that a code is valid is set for all: challenge, message and provider', async () => {
@@ -34,15 +34,15 @@ test('the time that a code is valid is set for all: challenge, message and provi
 
   const { challenge } = await replica.client.startSignature(startRequest())
 
-  expect(['120', '119']).toContain(app.twilio.calls[0]?.form.get('ValidityPeriod'))
-  expect(app.twilio.messages[0]?.body).toContain('Valid for 2 min')
+  expect(['120', '119']).toContain(app.sandbox.calls[0]?.form.get('ValidityPeriod'))
+  expect(app.sandbox.messages[0]?.body).toContain('Valid for 2 min')
   const { created_at, expires_at } = await challengeRow(challenge?.id)
   expect(expires_at.getTime() - created_at.getTime()).toBe(120_000)
 })
 
 test('what the provider answered is kept as proof, with the moment and the call', async () => {
   const body = JSON.stringify({ sid: `SM${'7'.repeat(32)}`, status: 'queued' })
-  app.twilio.failNext({ body, latencyMs: 50 })
+  app.sandbox.failNext({ body, latencyMs: 50 })
   const before = new Date()
 
   const { challenge } = await app.client.startSignature(startRequest())
@@ -72,12 +72,12 @@ test('what the provider answered is kept as proof, with the moment and the call'
 
 test('deliveries are counted by how they ended, and calls by the time they took and the code they failed with', async () => {
   await using replica = await app.replica({ TWILIO_TIMEOUT_SECONDS: '0.3' })
-  app.twilio.failNext({ status: 503 }, { latencyMs: 120 })
+  app.sandbox.failNext({ status: 503 }, { latencyMs: 120 })
   await replica.client.startSignature(startRequest())
-  app.twilio.failNext({ status: 500 }, { status: 503 }, { status: 500 }, { status: 500 })
+  app.sandbox.failNext({ status: 500 }, { status: 503 }, { status: 500 }, { status: 500 })
   await failure(replica.client.startSignature(startRequest()))
   await failure(replica.client.startSignature(startRequest({ phoneNumber: '+15005550009' })))
-  app.twilio.failNext({ drip: true })
+  app.sandbox.failNext({ drip: true })
   await replica.client.startSignature(startRequest())
 
   const lines = (await replica.metrics()).split('\n').filter((line) => /^(provider_|challenge_deliveries)/.test(line))
@@ -107,14 +107,14 @@ test('a message that went out is logged once, with its SID', async () => {
     expect.objectContaining({
       level: 'info',
       provider: 'twilio-sms',
-      provider_challenge_id: app.twilio.messages[0]?.sid,
+      provider_challenge_id: app.sandbox.messages[0]?.sid,
       attempts: 1,
     }),
   ])
 })
 
 test('every failed call is logged with its number and code, and a warning says when none is left', async () => {
-  app.twilio.failNext({ status: 500 }, { status: 503 }, { status: 429 }, { reset: true })
+  app.sandbox.failNext({ status: 500 }, { status: 503 }, { status: 429 }, { reset: true })
 
   const answer = await app.client.startSignature(startRequest())
 
@@ -135,7 +135,7 @@ test('every failed call is logged with its number and code, and a warning says w
 })
 
 test('a call that fails before one that succeeds is logged, and no warning follows', async () => {
-  app.twilio.failNext({ status: 500 })
+  app.sandbox.failNext({ status: 500 })
 
   const { challenge } = await app.client.startSignature(startRequest())
 

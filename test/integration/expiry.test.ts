@@ -44,8 +44,9 @@ test('a signature read after its time is expired, and so is its challenge', asyn
   expect(signature).toMatchObject({ status: SignatureStatus.EXPIRED, completeTime: expect.anything() })
   expect(signature?.timeline.map(({ position, type }) => [position, type])).toEqual([
     [1, 'SIGNATURE_STARTED'],
-    [2, 'CHALLENGE_SENT'],
-    [3, 'SIGNATURE_EXPIRED'],
+    [2, 'CHALLENGE_STARTED'],
+    [3, 'CHALLENGE_SENT'],
+    [4, 'SIGNATURE_EXPIRED'],
   ])
   await expectExpired(signatureId, challengeId)
 })
@@ -65,14 +66,14 @@ test('the same start again after its time gives the expired signature and sends 
   const request = startRequest()
   const { signature } = await app.client.startSignature(request)
   const signatureId = signature?.id ?? ''
-  const callsBefore = app.twilio.calls.length
+  const callsBefore = app.sandbox.calls.length
   await passTime(signatureId)
 
   const again = await app.client.startSignature(request)
 
   expect(again.signature).toMatchObject({ id: signatureId, status: SignatureStatus.EXPIRED })
   expect(again.challenge).toMatchObject({ status: ChallengeStatus.EXPIRED })
-  expect(app.twilio.calls).toHaveLength(callsBefore)
+  expect(app.sandbox.calls).toHaveLength(callsBefore)
 })
 
 test.each([
@@ -153,7 +154,7 @@ test('a code whose time runs out between its comparison and its signing does not
 test('a signed or failed signature never expires', async () => {
   const signed = await start(app)
   await app.client.completeSignature({ ...signed, transaction: transaction() })
-  app.twilio.failNext({ status: 401 })
+  app.sandbox.failNext({ status: 401 })
   const { metadata } = await failure(app.client.startSignature(startRequest()))
 
   for (const [signatureId, status] of [
@@ -176,7 +177,7 @@ test('CHALLENGE_TTL_SECONDS is how long a code may be used', async () => {
   expect(lives()).toBe(60_000)
   const { challenge } = await app.client.getChallenge({ challengeId })
   expect(lives(challenge?.createTime, challenge?.expireTime)).toBe(60_000)
-  const validity = Number(app.twilio.calls.at(-1)?.form.get('ValidityPeriod'))
+  const validity = Number(app.sandbox.calls.at(-1)?.form.get('ValidityPeriod'))
   expect(validity).toBeGreaterThan(50)
   expect(validity).toBeLessThanOrEqual(60)
 })
@@ -197,10 +198,10 @@ test.each([
   expect(created).toBeGreaterThanOrEqual(before)
   expect(created).toBeLessThanOrEqual(await databaseTime())
   expect(expires - created).toBe(300_000)
-  const validity = Number(app.twilio.calls.at(-1)?.form.get('ValidityPeriod'))
+  const validity = Number(app.sandbox.calls.at(-1)?.form.get('ValidityPeriod'))
   expect(validity).toBeGreaterThan(290)
   expect(validity).toBeLessThanOrEqual(300)
-  expect(app.twilio.messages[0]).toMatchObject({ to: PHONE, body: expect.stringContaining('5 min') })
+  expect(app.sandbox.messages[0]).toMatchObject({ to: PHONE, body: expect.stringContaining('5 min') })
 
   const signed = await app.client.completeSignature({ ...sent, transaction: transaction() })
   expect(signed.signature).toMatchObject({ status: SignatureStatus.SIGNED })
@@ -230,7 +231,12 @@ async function expectExpired(signatureId: string, challengeId: string, triesUsed
     failure_reason: null,
     tries_used: triesUsed,
   })
-  expect(await timeline(app, signatureId)).toEqual(['SIGNATURE_STARTED', 'CHALLENGE_SENT', 'SIGNATURE_EXPIRED'])
+  expect(await timeline(app, signatureId)).toEqual([
+    'SIGNATURE_STARTED',
+    'CHALLENGE_STARTED',
+    'CHALLENGE_SENT',
+    'SIGNATURE_EXPIRED',
+  ])
 }
 
 /** Milliseconds since 1970, by the database's clock. */

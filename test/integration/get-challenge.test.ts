@@ -22,8 +22,8 @@ async function get(challengeId: string) {
 /** Starts a signature whose provider never answers. Disposing lets its caller give up. */
 async function startHanging() {
   const caller = new AbortController()
-  const called = app.twilio.nextCall()
-  app.twilio.failNext({ hang: true })
+  const called = app.sandbox.nextCall()
+  app.sandbox.failNext({ hang: true })
   const answer = app.client.startSignature(startRequest(), { signal: caller.signal }).catch(() => {})
   await called
   const { id } = await app.db.selectFrom('challenge').orderBy('id', 'desc').select('id').executeTakeFirstOrThrow()
@@ -49,7 +49,7 @@ test('a sent challenge is shown whole, with all but the ends of the phone number
     provider: 'twilio-sms',
     status: ChallengeStatus.SENT,
     deliveryStatus: DeliveryStatus.ACCEPTED,
-    providerChallengeId: app.twilio.messages[0]?.sid,
+    providerChallengeId: app.sandbox.messages[0]?.sid,
     maskedPhoneNumber: '+34*****222',
     triesRemaining: 3,
     failure: undefined,
@@ -88,7 +88,7 @@ test('a challenge that is still being sent when its lease is over has an unknown
 })
 
 test('a message that the provider took without proof leaves a pending challenge with an unknown delivery', async () => {
-  app.twilio.failNext({ body: 'not json' })
+  app.sandbox.failNext({ body: 'not json' })
   const { challenge: started } = await app.client.startSignature(startRequest())
 
   expect(await get(started?.id ?? '')).toMatchObject({

@@ -38,14 +38,15 @@ test('a signature is shown whole, and its timeline tells the route and the messa
     {
       position: 1,
       type: 'SIGNATURE_STARTED',
-      challengeId,
-      details: { channel: 'SMS', provider: 'twilio-sms', route: '1000' },
+      challengeId: '',
+      details: { route: '1000', routing_table_version: '1' },
     },
+    { position: 2, type: 'CHALLENGE_STARTED', challengeId, details: { channel: 'SMS', provider: 'twilio-sms' } },
     {
-      position: 2,
+      position: 3,
       type: 'CHALLENGE_SENT',
       challengeId,
-      details: { provider: 'twilio-sms', attempts: '1', provider_challenge_id: app.twilio.messages[0]?.sid },
+      details: { provider: 'twilio-sms', attempts: '1', provider_challenge_id: app.sandbox.messages[0]?.sid },
     },
   ])
   const times = [createTime, ...timeline.map(({ time }) => time ?? expireTime), expireTime].map(timestampMs)
@@ -73,11 +74,12 @@ test('a signed signature has the time of its signing and every step that led the
   expect(status).toBe(SignatureStatus.SIGNED)
   expect(timeline).toMatchObject([
     { position: 1, type: 'SIGNATURE_STARTED' },
-    { position: 2, type: 'CHALLENGE_SENT' },
-    { position: 3, type: 'CODE_REJECTED', challengeId, details: { try: '1', tries_remaining: '2' } },
-    { position: 4, type: 'SIGNATURE_SIGNED', challengeId, details: {} },
+    { position: 2, type: 'CHALLENGE_STARTED' },
+    { position: 3, type: 'CHALLENGE_SENT' },
+    { position: 4, type: 'CODE_REJECTED', challengeId, details: { try: '1', tries_remaining: '2' } },
+    { position: 5, type: 'SIGNATURE_SIGNED', challengeId, details: {} },
   ])
-  const signedAt = timeline[3]?.time
+  const signedAt = timeline[4]?.time
   if (!completeTime || !signedAt) throw new Error('a time is missing')
   expect(Math.abs(timestampMs(completeTime) - timestampMs(signedAt))).toBeLessThan(1_000)
 })
@@ -92,6 +94,7 @@ test('a signature whose code could not be delivered has failed, with the reason 
   expect(signature).toMatchObject({ status: SignatureStatus.FAILED, completeTime: expect.anything() })
   expect(signature.timeline).toMatchObject([
     { type: 'SIGNATURE_STARTED' },
+    { type: 'CHALLENGE_STARTED' },
     { type: 'CHALLENGE_FAILED', challengeId, details: { provider: 'twilio-sms', attempts: '1', ...reason } },
     { type: 'SIGNATURE_FAILED', challengeId, details: reason },
   ])
@@ -105,7 +108,7 @@ test('a signature whose time is over is expired as soon as it is read', async ()
   const signature = await get(signatureId)
 
   expect(signature).toMatchObject({ status: SignatureStatus.EXPIRED, completeTime: expect.anything() })
-  expect(signature.timeline.at(-1)).toMatchObject({ position: 3, type: 'SIGNATURE_EXPIRED', challengeId: '' })
+  expect(signature.timeline.at(-1)).toMatchObject({ position: 4, type: 'SIGNATURE_EXPIRED', challengeId: '' })
   expect(await row(app, 'signature', signatureId)).toMatchObject({ status: 'EXPIRED' })
   expect((await get(signatureId)).timeline).toEqual(signature.timeline)
 })
@@ -123,7 +126,7 @@ test('an aborted signature says what aborted it, and still shows the transaction
     completeTime: expect.anything(),
   })
   expect(signature.timeline.at(-1)).toMatchObject({
-    position: 3,
+    position: 4,
     type: 'SIGNATURE_ABORTED',
     challengeId: '',
     details: { reason: 'TRANSACTION_MISMATCH' },

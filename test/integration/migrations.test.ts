@@ -2,11 +2,13 @@ import { randomUUID } from 'node:crypto'
 import { readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { sql } from 'kysely'
-import { afterAll, beforeAll, expect, inject, test } from 'vitest'
-import { ChallengeStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { Client } from 'pg'
+import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
+import { ChallengeStatus, Channel } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { type Db, migrate, openDatabase } from '../../src/db/database.ts'
 import { failure, start, startApp, transaction } from '../support/app.ts'
 import { createDatabase } from '../support/database.ts'
+import { forceTable, publish, route } from '../support/routing.ts'
 
 const MIGRATIONS = readdirSync(join(import.meta.dirname, '../../migrations'))
   .map((file) => basename(file, '.ts'))
@@ -41,21 +43,136 @@ test('a fresh database gets every migration, a current one none', async () => {
   expect(await catalog(fresh)).toEqual(await catalog(current))
 })
 
-test('migrations leave one route, for text messages over Twilio', async () => {
-  expect(await current.selectFrom('route').selectAll().execute()).toEqual([
+test('migrations leave one version of the routing table, with one route, for text messages over Twilio', async () => {
+  expect(await current.selectFrom('routing_table').selectAll().execute()).toEqual([
     {
-      id: expect.any(String),
-      priority: 1000,
-      channel: 'SMS',
-      calling_prefix: null,
-      transaction_type: null,
-      currency: null,
-      min_amount: null,
-      max_amount: null,
-      provider: 'twilio-sms',
-      enabled: true,
+      version: 1,
+      author: 'migration',
+      reason: 'the rows in force before tables had versions',
+      published_at: expect.any(Date),
+      routes: [oldRoute(1000)],
     },
   ])
+})
+
+test('the rows in force become the first version of the table, in order, and those that were disabled are gone', async () => {
+  const db = await database('migrated')
+  await downTo(db, '0002_add_challenge_fields')
+  const rows = [
+    { priority: 300, calling_prefix: '+346', transaction_type: 'CARD' },
+    { priority: 200, currency: 'EUR', min_amount: '0.01', max_amount: '999999999999999999.999999999' },
+    { priority: 100, currency: 'KWD', max_amount: '1.001', channel: 'VOICE', provider: 'twilio-voice' },
+    { priority: 150, currency: 'JPY' },
+    { priority: 160, currency: 'USD', min_amount: '1000' },
+    { priority: 50, enabled: false },
+  ]
+  for (const row of rows) await insert(db, 'route', { channel: 'SMS', provider: 'twilio-sms', ...row })
+
+  await migrate(db, 'up')
+
+  const amount = (currency: string, min: string | null, max: string | null) => ({ amount: { currency, min, max } })
+  expect(await db.selectFrom('routing_table').select(['version', 'author', 'routes']).execute()).toEqual([
+    {
+      version: 1,
+      author: 'migration',
+      routes: [
+        oldRoute(100, amount('KWD', null, '1.001'), 'VOICE', 'twilio-voice'),
+        oldRoute(150, amount('JPY', null, null)),
+        oldRoute(160, amount('USD', '1000', null)),
+        oldRoute(200, amount('EUR', '0.01', '999999999999999999.999999999')),
+        oldRoute(300, { callingPrefix: '+346', transactionType: 'CARD' }),
+        oldRoute(1000),
+      ],
+    },
+  ])
+})
+
+test('where no row was in force, the first version of the table has none', async () => {
+  const db = await database('migrated')
+  await downTo(db, '0002_add_challenge_fields')
+  await sql`UPDATE route SET enabled = false`.execute(db)
+  await migrate(db, 'up')
+  expect(await db.selectFrom('routing_table').select(['version', 'routes']).execute()).toEqual([
+    { version: 1, routes: [] },
+  ])
+})
+
+test('taking version_the_routing_table back keeps the rows in force that the old table can hold, and no others', async () => {
+  await using app = await startApp()
+  await publish(app, [route(1, { SMS: ['vonage-sms'] })])
+  const kept = [
+    route(10, { SMS: ['twilio-sms', 'vonage-sms'] }, { callingPrefix: '+346', transactionType: 'CARD' }),
+    route(20, { VOICE: ['twilio-voice'], SMS: ['twilio-sms'] }, { amount: { currencyCode: 'EUR', min: '0.01' } }),
+    route(30, { SMS: ['vonage-sms'] }, { amount: { currencyCode: 'KWD', max: '1.001' } }),
+    route(90, { SMS: ['twilio-sms'] }),
+  ]
+  const timeWindow = { start: '22:00', end: '06:00', timeZone: 'Europe/Madrid' }
+  const left = [
+    route(1, { PUSH: ['fcm-push'] }, { channel: Channel.PUSH }),
+    route(2, { SMS: ['twilio-sms'] }, { country: 'FR' }),
+    route(3, { SMS: ['twilio-sms'] }, { customerSegment: 'BUSINESS' }),
+    route(4, { SMS: ['twilio-sms'] }, { timeWindow }),
+  ]
+  await publish(app, [...left, ...kept])
+
+  await downTo(app.db, '0002_add_challenge_fields')
+
+  const nothing = { calling_prefix: null, transaction_type: null, currency: null, min_amount: null, max_amount: null }
+  const row = (priority: number, provider: string, fields = {}) => ({
+    ...{ id: expect.any(String), priority, channel: 'SMS', provider, enabled: true, ...nothing },
+    ...fields,
+  })
+  expect((await sql`SELECT * FROM route ORDER BY priority`.execute(app.db)).rows).toEqual([
+    row(10, 'twilio-sms', { calling_prefix: '+346', transaction_type: 'CARD' }),
+    row(20, 'twilio-voice', { channel: 'VOICE', currency: 'EUR', min_amount: '0.010000000' }),
+    row(30, 'vonage-sms', { currency: 'KWD', max_amount: '1.001000000' }),
+    row(90, 'twilio-sms'),
+  ])
+
+  await migrate(app.db, 'up')
+  expect(await app.db.selectFrom('routing_table').select(['version', 'routes']).execute()).toEqual([
+    {
+      version: 1,
+      routes: [
+        oldRoute(10, { callingPrefix: '+346', transactionType: 'CARD' }),
+        oldRoute(20, { amount: { currency: 'EUR', min: '0.01', max: null } }, 'VOICE', 'twilio-voice'),
+        oldRoute(30, { amount: { currency: 'KWD', min: null, max: '1.001' } }, 'SMS', 'vonage-sms'),
+        oldRoute(90),
+      ],
+    },
+  ])
+})
+
+test('signatures and challenges survive version_the_routing_table, back and forth', async () => {
+  await using app = await startApp()
+  const { signatureId, challengeId, code } = await start(app)
+  await downTo(app.db, '0002_add_challenge_fields')
+  await migrate(app.db, 'up')
+
+  const { challenge } = await app.client.getChallenge({ challengeId })
+  expect(challenge).toMatchObject({ status: ChallengeStatus.SENT, routingTableVersion: 0, passedOver: [] })
+  await app.client.completeSignature({ signatureId, code, transaction: transaction() })
+})
+
+test('whoever listens is told of every change to tables and switches, also of one by hand', async () => {
+  await using app = await startApp()
+  const listener = new Client(app.env.DATABASE_URL)
+  const told: string[] = []
+  listener.on('notification', ({ channel }) => told.push(channel))
+  await listener.connect()
+  try {
+    await listener.query('LISTEN routing')
+    await forceTable(app, 2, 'twilio-sms')
+    await vi.waitFor(() => expect(told).toEqual(['routing']))
+    await insert(app.db, 'provider_switch', { provider: 'twilio-sms', author: 'nobody', reason: 'for a test' })
+    await vi.waitFor(() => expect(told).toEqual(['routing', 'routing']))
+    await sql`DELETE FROM provider_switch`.execute(app.db)
+    await vi.waitFor(() => expect(told).toHaveLength(3))
+    await sql`UPDATE routing_table SET reason = 'another' WHERE version = 2`.execute(app.db)
+    await vi.waitFor(() => expect(told).toHaveLength(4))
+  } finally {
+    await listener.end()
+  }
 })
 
 test('processes that migrate a fresh database at once all succeed, and each migration ran once', async () => {
@@ -192,16 +309,36 @@ test('a place in a timeline is taken once', async () => {
 })
 
 test.each<[string, string, Record<string, unknown>]>([
-  ['a priority that another row has', 'route_priority_key', { priority: 1000 }],
-  ['an unknown channel', 'route_channel_check', { channel: 'FAX' }],
-  ['a prefix that is none', 'route_calling_prefix_check', { calling_prefix: '0034' }],
-  ['a currency that is none', 'route_currency_check', { currency: 'eur' }],
-  ['an amount without a currency', 'route_amount_has_currency', { min_amount: 1 }],
-  ['a range that ends before it begins', 'route_amount_range', { currency: 'EUR', min_amount: 2, max_amount: 1 }],
-])('a route with %s is refused', async (_, constraint, fields) => {
-  const route = { priority: 1, channel: 'SMS', provider: 'twilio-sms' }
-  await expect(insert(current, 'route', { ...route, ...fields })).rejects.toMatchObject({ constraint })
+  ['a number that another has', 'routing_table_pkey', { version: 1 }],
+  ['a number below 1', 'routing_table_version_check', { version: 0 }],
+])('a version of the routing table with %s is refused', async (_, constraint, fields) => {
+  const table = { author: 'nobody', reason: 'for a test', routes: '[]', ...fields }
+  await expect(insert(current, 'routing_table', table)).rejects.toMatchObject({ constraint })
 })
+
+test('a push token is kept together with the key that it is sealed with, or not at all', async () => {
+  const fields = { push_token_ciphertext: Buffer.from('sealed') }
+  await expect(insertSignature(current, fields)).rejects.toMatchObject({ constraint: 'signature_push_token_key' })
+  await insertSignature(current, { ...fields, push_token_key_id: 'p1' })
+})
+
+test('a challenge names a version of the routing table that there is', async () => {
+  const { id } = await insertSignature(current)
+  await expect(insertChallenge(current, id, { ...CODE_FIELDS, routing_table_version: 99 })).rejects.toMatchObject({
+    constraint: 'challenge_routing_table_version_fkey',
+  })
+  await insertChallenge(current, id, { ...CODE_FIELDS, routing_table_version: 1 })
+})
+
+/** A route as the first version of the table has it. */
+function oldRoute(priority: number, match: object = {}, channel = 'SMS', provider = 'twilio-sms') {
+  const nothing = { channel: null, country: null, callingPrefix: null, transactionType: null, customerSegment: null }
+  return {
+    priority,
+    match: { ...nothing, amount: null, timeWindow: null, ...match },
+    channels: [{ channel, providers: [{ provider, weight: 1 }] }],
+  }
+}
 
 async function database(copyOf: string): Promise<Db> {
   return open.use(openDatabase(await createDatabase(inject('postgresUrl'), randomUUID(), copyOf), () => {})).db

@@ -16,6 +16,7 @@ import { openDatabase } from '../../src/db/database.ts'
 import { codeIn, failure, randomKey, startRequest, transaction } from '../support/app.ts'
 import { createDatabase } from '../support/database.ts'
 import { startFakeVault } from '../support/fake-vault.ts'
+import { forceTable } from '../support/routing.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const PATH = `${join(ROOT, 'node_modules/.bin')}:${process.env.PATH}`
@@ -80,7 +81,7 @@ async function serve(env: Env) {
   try {
     const [, grpc] = await service.wrote('stderr', /^gRPC {2}(\S+)$/m)
     const [, http] = await service.wrote('stderr', /^HTTP {2}(\S+)\/metrics \/livez \/readyz$/m)
-    const [, sandbox] = await service.wrote('stderr', /^SMS {3}(\S+)\/messages /m)
+    const [, sandbox] = await service.wrote('stderr', /^sent {2}(\S+)\/messages /m)
     const [command = ''] = await service.wrote('stderr', /^npx buf curl .*\/StartSignature'?$/ms)
     const [listening = ''] = await service.wrote('stdout', /^\{.*"msg":"listening"\}$/m)
     return { ...service, grpcUrl: `http://${grpc}`, http, sandbox, command, listening: JSON.parse(listening) }
@@ -271,12 +272,13 @@ test.concurrent('without its database it exits with 1 and says why, without the 
 test.concurrent('a route that names an unknown provider keeps it from starting', async () => {
   const env = await ownDatabase()
   await using database = openDatabase(env.DATABASE_URL, () => {})
-  await sql`INSERT INTO route (priority, channel, provider) VALUES (7, 'SMS', 'carrier-pigeon')`.execute(database.db)
+  await forceTable(database, 2, 'carrier-pigeon')
 
   await using service = run([], { ...PORTS, ...env })
   expect(await service.ended).toMatchObject({
     code: 1,
-    stderr: 'the route with priority 7 names "carrier-pigeon" for SMS; there is only twilio-sms for SMS\n',
+    stderr:
+      'the route with priority 7 names "carrier-pigeon" for SMS; there is only twilio-sms for SMS, twilio-voice for VOICE, vonage-sms for SMS, fcm-push for PUSH\n',
   })
 })
 
@@ -308,13 +310,15 @@ test.concurrent('migrate brings an empty database up to date, and takes the last
   }
   const done = (stdout: string) => ({ code: 0, signal: null, stdout, stderr: '' })
 
-  expect(await migrate()).toEqual(done('0001_create_signature_tables\n0002_add_challenge_fields\n'))
-  expect(await columns()).toEqual(expect.arrayContaining(['id', 'code_hmac']))
+  expect(await migrate()).toEqual(
+    done('0001_create_signature_tables\n0002_add_challenge_fields\n0003_version_the_routing_table\n'),
+  )
+  expect(await columns()).toEqual(expect.arrayContaining(['id', 'passed_over']))
   expect(await migrate('up')).toEqual(done('nothing to migrate\n'))
-  expect(await migrate('down')).toEqual(done('0002_add_challenge_fields\n'))
-  expect(await columns()).not.toContain('code_hmac')
-  expect(await migrate()).toEqual(done('0002_add_challenge_fields\n'))
-  expect(await columns()).toContain('code_hmac')
+  expect(await migrate('down')).toEqual(done('0003_version_the_routing_table\n'))
+  expect(await columns()).not.toContain('passed_over')
+  expect(await migrate()).toEqual(done('0003_version_the_routing_table\n'))
+  expect(await columns()).toContain('passed_over')
 }, 60_000)
 
 test.concurrent.for(['migrate sideways', 'serve'])('"%s" is answered with the usage', async (line) => {

@@ -1,28 +1,37 @@
 import { randomUUID } from 'node:crypto'
 import { Code } from '@connectrpc/connect'
-import { type Insertable, sql } from 'kysely'
+import { sql } from 'kysely'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { Channel } from '../../gen/bank/signature/v1/signature_pb.ts'
-import type { Schema } from '../../src/db/schema.ts'
 import { type App, failure, row, startApp, startRequest, transaction } from '../support/app.ts'
+import { type Chain, forceTable, publish, type RouteInit, route } from '../support/routing.ts'
 
-type RouteRow = Omit<Insertable<Schema['route']>, 'channel' | 'provider'> & { provider?: string; channel?: 'VOICE' }
+const SMS = { SMS: ['twilio-sms'] } satisfies Chain
+const range = (currencyCode: string, min = '', max = '') => ({ amount: { currencyCode, min, max } })
+/** The hour that is now, and the one after it. */
+const HOURS = { start: hour(0), end: hour(2), timeZone: 'UTC' }
+
+const ROUTES: RouteInit[] = [
+  route(80, SMS, { callingPrefix: '+346' }),
+  route(70, SMS, range('KWD', '', '1.001')),
+  route(60, SMS, range('EUR', '1000')),
+  route(50, SMS, range('JPY')),
+  route(40, SMS, range('EUR', '100', '200')),
+  route(20, SMS, { callingPrefix: '+34', transactionType: 'CARD' }),
+  route(30, SMS, { transactionType: 'CARD' }),
+  route(15, SMS, { customerSegment: 'BUSINESS', country: 'GB' }),
+  route(16, SMS, { customerSegment: 'BUSINESS', timeWindow: { ...HOURS, start: hour(4), end: hour(5) } }),
+  route(17, SMS, { customerSegment: 'BUSINESS', timeWindow: HOURS }),
+  route(1000, SMS),
+]
 
 let app: App
-/** A replica that read the rows below. */
+let version: number
+/** A replica that started with the rows above. */
 let routed: Awaited<ReturnType<App['replica']>>
 beforeAll(async () => {
   app = await startApp()
-  await insertRoutes(app, [
-    { priority: 80, calling_prefix: '+346' },
-    { priority: 70, currency: 'KWD', max_amount: '1.001' },
-    { priority: 60, currency: 'EUR', min_amount: '1000' },
-    { priority: 50, currency: 'JPY' },
-    { priority: 40, currency: 'EUR', min_amount: '100', max_amount: '200' },
-    { priority: 20, calling_prefix: '+34', transaction_type: 'CARD' },
-    { priority: 30, transaction_type: 'CARD' },
-    { priority: 10, enabled: false },
-  ])
+  version = await publish(app, ROUTES)
   routed = await app.replica()
 })
 afterAll(() => app[Symbol.asyncDispose]())
@@ -48,39 +57,55 @@ test.each([
   ['a prefix is the longer one', SPANISH_MOBILE, '', 'EUR 99', '80'],
   ['a phone number has only the shorter prefix', MADRID, '', 'EUR 99', '1000'],
   ['several rows match', SPANISH_MOBILE, 'CARD', 'EUR 1000', '20'],
-])('when %s, the first row that matches is taken', async (_, phoneNumber, transactionType, amount, priority) => {
-  const { signature, challenge } = await routed.client.startSignature(
-    startRequest({ phoneNumber, transaction: transaction({ transactionType, amount: money(amount) }) }),
-  )
+  ['a segment and a country match', UK, '', 'EUR 99', '15', 'BUSINESS'],
+  ['only the segment and the hour match', MADRID, '', 'EUR 99', '17', 'BUSINESS'],
+  ['a segment is another in lower case', UK, '', 'EUR 99', '1000', 'business'],
+])(
+  'when %s, the first row that matches is taken',
+  async (_, phoneNumber, transactionType, amount, priority, segment = '') => {
+    const { signature, challenge } = await routed.client.startSignature(
+      startRequest({
+        phoneNumber,
+        customerSegment: segment,
+        transaction: transaction({ transactionType, amount: money(amount) }),
+      }),
+    )
 
-  const { signature: withTimeline } = await routed.client.getSignature({ signatureId: signature?.id ?? '' })
-  expect(withTimeline?.timeline[0]).toMatchObject({
-    type: 'SIGNATURE_STARTED',
-    details: { route: priority, channel: 'SMS', provider: 'twilio-sms' },
-  })
-  expect(await row(app, 'challenge', challenge?.id ?? '')).toMatchObject({ route: { priority: Number(priority) } })
-})
+    expect(challenge).toMatchObject({ routePriority: Number(priority), routingTableVersion: version, passedOver: [] })
+    const { signature: withTimeline } = await routed.client.getSignature({ signatureId: signature?.id ?? '' })
+    expect(withTimeline?.timeline[0]).toMatchObject({
+      type: 'SIGNATURE_STARTED',
+      details: { route: priority, routing_table_version: String(version) },
+    })
+    expect(await row(app, 'challenge', challenge?.id ?? '')).toMatchObject({ route: { priority: Number(priority) } })
+    expect(app.sandbox.messages[0]).toMatchObject({ provider: 'twilio-sms', to: phoneNumber })
+  },
+)
 
 test('the row that matched is kept with the challenge as it was then', async () => {
-  const { challenge } = await routed.client.startSignature(
+  await using own = await startApp()
+  const then = await publish(own, ROUTES)
+  const { challenge } = await own.client.startSignature(
     startRequest({ phoneNumber: UK, transaction: transaction({ amount: money('EUR 150') }) }),
   )
-  const changed = app.db.updateTable('route').set({ max_amount: '175' }).where('priority', '=', 40)
-  const route = await changed.returning('id').executeTakeFirst()
+  await publish(own, [route(40, SMS, range('EUR', '100', '175'))])
 
-  expect(await row(app, 'challenge', challenge?.id ?? '')).toMatchObject({
+  expect(await row(own, 'challenge', challenge?.id ?? '')).toMatchObject({
     channel: 'SMS',
     provider: 'twilio-sms',
+    routing_table_version: then,
     route: {
-      id: route?.id,
       priority: 40,
-      channel: 'SMS',
-      callingPrefix: null,
-      transactionType: null,
-      currency: 'EUR',
-      minAmount: '100.000000000',
-      maxAmount: '200.000000000',
-      provider: 'twilio-sms',
+      match: {
+        channel: null,
+        country: null,
+        callingPrefix: null,
+        transactionType: null,
+        customerSegment: null,
+        amount: { currency: 'EUR', min: '100', max: '200' },
+        timeWindow: null,
+      },
+      channels: [{ channel: 'SMS', providers: [{ provider: 'twilio-sms', weight: 1 }] }],
     },
   })
 })
@@ -94,56 +119,64 @@ test.each([Channel.VOICE, Channel.PUSH])('a requested channel without a route is
   await expectNoRoute(routed, { channel })
 })
 
-test('where no enabled row matches, nothing is stored and nothing is sent', async () => {
+test('a row for those who ask for its channel serves nobody else', async () => {
   await using own = await startApp()
-  await own.db.updateTable('route').set({ enabled: false }).execute()
-  await insertRoutes(own, [
-    { priority: 1, calling_prefix: '+44' },
-    { priority: 2, transaction_type: 'CARD' },
-    { priority: 3, currency: 'USD' },
-    { priority: 4, currency: 'EUR', min_amount: '125.51' },
+  await publish(own, [route(1, { VOICE: ['twilio-voice'] }, { channel: Channel.VOICE }), route(2, SMS)])
+  const asked = await own.client.startSignature(startRequest({ channel: Channel.VOICE }))
+  expect(asked.challenge).toMatchObject({ provider: 'twilio-voice', routePriority: 1 })
+  const open = await own.client.startSignature(startRequest())
+  expect(open.challenge).toMatchObject({ provider: 'twilio-sms', routePriority: 2 })
+})
+
+test('where no row matches, nothing is stored and nothing is sent', async () => {
+  await using own = await startApp()
+  await publish(own, [
+    route(1, SMS, { callingPrefix: '+44' }),
+    route(2, SMS, { transactionType: 'CARD' }),
+    route(3, SMS, range('USD')),
+    route(4, SMS, range('EUR', '125.51')),
+    route(5, SMS, { customerSegment: 'BUSINESS' }),
+    route(6, SMS, { timeWindow: { ...HOURS, start: hour(4), end: hour(5) } }),
   ])
+  await expectNoRoute(own, {})
   await expectNoRoute(await own.replica(), {})
   expect(await own.db.selectFrom('signature').selectAll().execute()).toEqual([])
 })
 
-test('without any row nothing can be started', async () => {
+test('without any version of a table nothing can be started', async () => {
   await using own = await startApp()
-  await own.db.deleteFrom('route').execute()
+  await own.db.deleteFrom('routing_table').execute()
   await expectNoRoute(await own.replica(), {})
 })
 
-test.each([true, false])(
-  'a row that names an unknown provider stops the start, enabled or not: %s',
-  async (enabled) => {
-    await using own = await startApp()
-    await insertRoutes(own, [{ priority: 7, provider: 'acme-sms', enabled }])
-    const before = await connections(own)
-
-    const starting = own.replica()
-
-    await expect(starting).rejects.toThrow(
-      'the route with priority 7 names "acme-sms" for SMS; there is only twilio-sms for SMS',
-    )
-    await vi.waitFor(async () => expect(await connections(own)).toBeLessThanOrEqual(before), 10_000)
-  },
-)
-
-test('a row that names a provider of another channel stops the start', async () => {
+test('a table that names an unknown provider stops the start of a replica, which leaves nothing behind', async () => {
   await using own = await startApp()
-  await insertRoutes(own, [{ priority: 7, channel: 'VOICE', provider: 'twilio-sms' }])
+  await forceTable(own, 2, 'twilio-sms', 'acme-sms')
+  const before = await connections(own)
 
-  await expect(own.replica()).rejects.toThrow(
-    'the route with priority 7 names "twilio-sms" for VOICE; there is only twilio-sms for SMS',
+  const starting = own.replica()
+
+  await expect(starting).rejects.toThrow(
+    'the route with priority 7 names "acme-sms" for SMS; there is only twilio-sms for SMS, twilio-voice for VOICE, ' +
+      'vonage-sms for SMS, fcm-push for PUSH',
   )
+  await vi.waitFor(async () => expect(await connections(own)).toBeLessThanOrEqual(before), 10_000)
 })
 
-async function insertRoutes({ db }: Pick<App, 'db'>, rows: RouteRow[]): Promise<void> {
-  await db
-    .insertInto('route')
-    .values(rows.map((fields) => ({ channel: 'SMS' as const, provider: 'twilio-sms', ...fields })))
-    .execute()
-}
+test('a table that names a provider for another channel than its own stops the start of a replica', async () => {
+  await using own = await startApp()
+  await forceTable(own, 2, 'twilio-voice')
+  await expect(own.replica()).rejects.toThrow('the route with priority 7 names "twilio-voice" for SMS; there is only')
+})
+
+test('a replica without the credentials for a provider of the table does not start', async () => {
+  await using own = await startApp()
+  await publish(own, [route(3, { SMS: ['vonage-sms'] })])
+  await expect(own.replica({ VONAGE_API_KEY: '', VONAGE_API_SECRET: '', VONAGE_FROM: '' })).rejects.toThrow(
+    'the route with priority 3 names "vonage-sms" for SMS; there is only twilio-sms for SMS, twilio-voice for VOICE, ' +
+      'fcm-push for PUSH',
+  )
+})
 
 /** Reads "EUR 99.99". */
 function money(text: string) {
@@ -152,12 +185,17 @@ function money(text: string) {
   return { currencyCode, units: BigInt(units), nanos: Number(fraction.padEnd(9, '0')) }
 }
 
+/** The beginning of the hour that is so many hours from now, in UTC. */
+function hour(fromNow: number): string {
+  return `${new Date(Date.now() + fromNow * 3_600_000).toISOString().slice(11, 13)}:00`
+}
+
 async function expectNoRoute(
-  { client, db, twilio }: Pick<App, 'client' | 'db' | 'twilio'>,
+  { client, db, sandbox }: Pick<App, 'client' | 'db' | 'sandbox'>,
   fields: { channel?: Channel },
 ): Promise<void> {
   const idempotencyKey = randomUUID()
-  const callsBefore = twilio.calls.length
+  const messages = sandbox.messages.length
 
   expect(await failure(client.startSignature(startRequest({ ...fields, idempotencyKey })))).toMatchObject({
     code: Code.FailedPrecondition,
@@ -166,7 +204,7 @@ async function expectNoRoute(
 
   const claim = db.selectFrom('idempotency_key').where('key', '=', idempotencyKey).selectAll()
   expect(await claim.execute()).toEqual([])
-  expect(twilio.calls).toHaveLength(callsBefore)
+  expect(sandbox.messages).toHaveLength(messages)
 }
 
 async function connections({ db }: Pick<App, 'db'>): Promise<number> {

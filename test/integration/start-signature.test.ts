@@ -13,14 +13,15 @@ import {
   type StartSignatureResponse,
 } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { loadConfig } from '../../src/config.ts'
-import { lookUpHmac, openPhone } from '../../src/domain/phone.ts'
+import { lookUpHmac, unseal } from '../../src/domain/sealed.ts'
 import { type App, codeIn, failure, PHONE, row, startApp, startRequest, timeline, transaction } from '../support/app.ts'
+import { publish, route } from '../support/routing.ts'
 
 let app: App
 beforeAll(async () => {
   app = await startApp()
 })
-beforeEach(() => app.twilio.clear())
+beforeEach(() => app.sandbox.clear())
 afterAll(() => app[Symbol.asyncDispose]())
 
 test('a start sends the code and answers with the whole signature and challenge', async () => {
@@ -42,7 +43,7 @@ test('a start sends the code and answers with the whole signature and challenge'
     provider: 'twilio-sms',
     status: ChallengeStatus.SENT,
     deliveryStatus: DeliveryStatus.ACCEPTED,
-    providerChallengeId: app.twilio.messages[0]?.sid,
+    providerChallengeId: app.sandbox.messages[0]?.sid,
     maskedPhoneNumber: '+34*****222',
     triesRemaining: 3,
     sendTime: expect.anything(),
@@ -52,8 +53,8 @@ test('a start sends the code and answers with the whole signature and challenge'
   expect(challenge?.createTime).toEqual(signature?.createTime)
   expect(challenge?.expireTime).toEqual(signature?.expireTime)
 
-  expect(app.twilio.calls).toHaveLength(1)
-  const sent = Object.fromEntries(app.twilio.calls[0]?.form ?? [])
+  expect(app.sandbox.calls).toHaveLength(1)
+  const sent = Object.fromEntries(app.sandbox.calls[0]?.form ?? [])
   expect(sent).toMatchObject({ To: PHONE, From: '+15005550006' })
   expect(sent.Body).toMatch(/125\.50 EUR to ACME Ltd.* [0-9]{6}/)
   expect(Number(sent.ValidityPeriod)).toBeGreaterThan(290)
@@ -67,11 +68,17 @@ test('a start sends the code and answers with the whole signature and challenge'
     {
       position: 1,
       type: 'SIGNATURE_STARTED',
-      challengeId: challenge?.id,
-      details: { channel: 'SMS', provider: 'twilio-sms', route: '1000' },
+      challengeId: '',
+      details: { route: '1000', routing_table_version: '1' },
     },
     {
       position: 2,
+      type: 'CHALLENGE_STARTED',
+      challengeId: challenge?.id,
+      details: { channel: 'SMS', provider: 'twilio-sms' },
+    },
+    {
+      position: 3,
       type: 'CHALLENGE_SENT',
       challengeId: challenge?.id,
       details: { provider: 'twilio-sms', attempts: '1', provider_challenge_id: challenge?.providerChallengeId },
@@ -104,15 +111,17 @@ test('a start writes every fact of it, the phone number and customer only under 
   })
   const ciphertext = stored?.phone_ciphertext
   if (!Buffer.isBuffer(ciphertext)) throw new Error('no ciphertext')
-  expect(openPhone(keys.pii, { keyId: 'p1', ciphertext }, signature.id)).toBe(PHONE)
+  expect(unseal(keys.pii, { keyId: 'p1', ciphertext }, signature.id)).toBe(PHONE)
 
-  const [message] = app.twilio.messages
+  const [message] = app.sandbox.messages
   expect(message?.body).toMatch(/^Pagar 125,50 EUR a ACME Ltd/)
   expect(await row(app, 'challenge', challenge.id)).toMatchObject({
     signature_id: signature.id,
     channel: 'SMS',
     provider: 'twilio-sms',
-    route: { priority: 1000, channel: 'SMS', provider: 'twilio-sms' },
+    route: { priority: 1000, channels: [{ channel: 'SMS', providers: [{ provider: 'twilio-sms', weight: 1 }] }] },
+    routing_table_version: 1,
+    passed_over: [],
     status: 'SENT',
     delivery_status: 'ACCEPTED',
     provider_challenge_id: message?.sid,
@@ -144,32 +153,36 @@ test('the same key and request again give the same signature and no second messa
 
   expect(again).toEqual(first)
   expect(elsewhere).toEqual(first)
-  expect(app.twilio.calls).toHaveLength(1)
-  expect(await timeline(app, first.signature?.id ?? '')).toEqual(['SIGNATURE_STARTED', 'CHALLENGE_SENT'])
+  expect(app.sandbox.calls).toHaveLength(1)
+  expect(await timeline(app, first.signature?.id ?? '')).toEqual([
+    'SIGNATURE_STARTED',
+    'CHALLENGE_STARTED',
+    'CHALLENGE_SENT',
+  ])
 })
 
 test('the same key and request after the end tell how it ended', async () => {
   const request = startRequest()
   const { signature } = await app.client.startSignature(request)
-  const code = codeIn(app.twilio.messages[0]?.body)
+  const code = codeIn(app.sandbox.messages[0]?.body)
   await app.client.completeSignature({ signatureId: signature?.id ?? '', code, transaction: transaction() })
 
   const again = await app.client.startSignature(request)
 
   expect(again.signature).toMatchObject({ id: signature?.id, status: SignatureStatus.SIGNED })
   expect(again.challenge).toMatchObject({ status: ChallengeStatus.COMPLETED })
-  expect(app.twilio.calls).toHaveLength(1)
+  expect(app.sandbox.calls).toHaveLength(1)
 })
 
 test('the same key and request after a failed delivery give the same failure and no further call', async () => {
   const request = startRequest()
-  app.twilio.failNext({ status: 400, code: 21614 })
+  app.sandbox.failNext({ status: 400, code: 21614 })
   const first = await failure(app.client.startSignature(request))
   const again = await failure(app.client.startSignature(request))
 
   expect(first).toMatchObject({ code: Code.FailedPrecondition, reason: 'DESTINATION_UNREACHABLE' })
   expect(again).toEqual(first)
-  expect(app.twilio.calls).toHaveLength(1)
+  expect(app.sandbox.calls).toHaveLength(1)
 })
 
 test('two requests that differ in their keys alone are two signatures', async () => {
@@ -177,7 +190,7 @@ test('two requests that differ in their keys alone are two signatures', async ()
   const second = await app.client.startSignature(startRequest())
 
   expect(second.signature?.id).not.toBe(first.signature?.id)
-  expect(app.twilio.messages).toHaveLength(2)
+  expect(app.sandbox.messages).toHaveLength(2)
 })
 
 test.each(['one process', 'two replicas'])(
@@ -198,9 +211,13 @@ test.each(['one process', 'two replicas'])(
       expect(refused).toMatchObject({ code: Code.Aborted, reason: 'IDEMPOTENCY_IN_PROGRESS' })
       expect(refused.retryDelayMs).toBeGreaterThan(0)
     }
-    expect(app.twilio.calls).toHaveLength(1)
+    expect(app.sandbox.calls).toHaveLength(1)
     expect(await count('signature')).toBe(signaturesBefore + 1)
-    expect(await timeline(app, started[0]?.signature?.id ?? '')).toEqual(['SIGNATURE_STARTED', 'CHALLENGE_SENT'])
+    expect(await timeline(app, started[0]?.signature?.id ?? '')).toEqual([
+      'SIGNATURE_STARTED',
+      'CHALLENGE_STARTED',
+      'CHALLENGE_SENT',
+    ])
   },
 )
 
@@ -227,7 +244,7 @@ test.each([
   })
 
   expect(await countAll()).toEqual(rowsBefore)
-  expect(app.twilio.calls).toHaveLength(1)
+  expect(app.sandbox.calls).toHaveLength(1)
   expect(await app.client.startSignature(request)).toEqual(first)
 })
 
@@ -235,7 +252,7 @@ test('another request with a key still being delivered is told that the key is t
   await using provider = await holdBackAnswers()
   const replica = await app.replica({ TWILIO_API_URL: provider.url })
   const request = startRequest()
-  const call = app.twilio.nextCall()
+  const call = app.sandbox.nextCall()
   const starting = replica.client.startSignature(request)
   await call
 
@@ -250,7 +267,7 @@ test('a repeated start is told to wait while the provider has not answered, and 
   await using provider = await holdBackAnswers()
   const replica = await app.replica({ TWILIO_API_URL: provider.url })
   const request = startRequest()
-  const call = app.twilio.nextCall()
+  const call = app.sandbox.nextCall()
   const starting = replica.client.startSignature(request)
   await call
 
@@ -263,13 +280,13 @@ test('a repeated start is told to wait while the provider has not answered, and 
   provider.answer()
   const started = await starting
   expect(await app.client.startSignature(request)).toEqual(started)
-  expect(app.twilio.calls).toHaveLength(1)
+  expect(app.sandbox.calls).toHaveLength(1)
 })
 
 test('a code signs before the provider has answered, and its message is recorded afterwards', async () => {
   await using provider = await holdBackAnswers()
   const { client } = await app.replica({ TWILIO_API_URL: provider.url })
-  const call = app.twilio.nextCall()
+  const call = app.sandbox.nextCall()
   const starting = client.startSignature(startRequest())
   const code = codeIn((await call).form.get('Body') ?? '')
 
@@ -289,7 +306,7 @@ test('a code signs before the provider has answered, and its message is recorded
 
   provider.answer()
   const started = await starting
-  const sid = app.twilio.messages[0]?.sid
+  const sid = app.sandbox.messages[0]?.sid
   expect(started.signature).toMatchObject({ id: signatureId, status: SignatureStatus.SIGNED })
   expect(started.challenge).toMatchObject({ status: ChallengeStatus.COMPLETED, providerChallengeId: sid })
   expect(await row(app, 'challenge', challengeId)).toMatchObject({
@@ -299,13 +316,18 @@ test('a code signs before the provider has answered, and its message is recorded
     provider_proof: { httpStatus: 201 },
     sent_at: expect.any(Date),
   })
-  expect(await timeline(app, signatureId)).toEqual(['SIGNATURE_STARTED', 'SIGNATURE_SIGNED', 'CHALLENGE_SENT'])
+  expect(await timeline(app, signatureId)).toEqual([
+    'SIGNATURE_STARTED',
+    'CHALLENGE_STARTED',
+    'SIGNATURE_SIGNED',
+    'CHALLENGE_SENT',
+  ])
 })
 
 test('a signature aborted before the provider has answered stays aborted, and its message is recorded', async () => {
   await using provider = await holdBackAnswers()
   const { client } = await app.replica({ TWILIO_API_URL: provider.url })
-  const call = app.twilio.nextCall()
+  const call = app.sandbox.nextCall()
   const starting = client.startSignature(startRequest())
   const code = codeIn((await call).form.get('Body') ?? '')
   const { signatureId, challengeId } = await newest()
@@ -317,15 +339,15 @@ test('a signature aborted before the provider has answered stays aborted, and it
   expect((await starting).signature).toMatchObject({ status: SignatureStatus.ABORTED })
   expect(await row(app, 'challenge', challengeId)).toMatchObject({
     status: 'CANCELLED',
-    provider_challenge_id: app.twilio.messages[0]?.sid,
+    provider_challenge_id: app.sandbox.messages[0]?.sid,
   })
 })
 
 test('a delivery whose process died is unknown once its lease has run out, and can be completed', async () => {
   const request = startRequest()
   const caller = new AbortController()
-  app.twilio.failNext({ hang: true })
-  const call = app.twilio.nextCall()
+  app.sandbox.failNext({ hang: true })
+  const call = app.sandbox.nextCall()
   const dying = app.client.startSignature(request, { signal: caller.signal }).catch(() => {})
   const code = codeIn((await call).form.get('Body') ?? '')
   const { signatureId, challengeId } = await newest()
@@ -345,7 +367,7 @@ test('a delivery whose process died is unknown once its lease has run out, and c
   })
   const completed = await (await survivor).client.completeSignature({ signatureId, code, transaction: transaction() })
   expect(completed.signature).toMatchObject({ status: SignatureStatus.SIGNED })
-  expect(app.twilio.calls).toHaveLength(1)
+  expect(app.sandbox.calls).toHaveLength(1)
 
   caller.abort()
   await dying
@@ -355,7 +377,7 @@ test('more deliveries than database connections can hang without keeping a read 
   const { signature } = await app.client.startSignature(startRequest())
   const signatureId = signature?.id ?? ''
   await using provider = await holdBackAnswers()
-  const { client, twilio } = await app.replica({ TWILIO_API_URL: provider.url })
+  const { client, sandbox } = await app.replica({ TWILIO_API_URL: provider.url })
 
   const starting = Array.from({ length: 30 }, () => client.startSignature(startRequest()))
   await provider.held(30)
@@ -366,18 +388,17 @@ test('more deliveries than database connections can hang without keeping a read 
 
   provider.answer()
   await Promise.all(starting)
-  expect(twilio.messages).toHaveLength(31)
+  expect(sandbox.messages).toHaveLength(31)
 })
 
 test('a start after its route is gone still gives the signature that its key belongs to', async () => {
   await using own = await startApp()
   const request = startRequest()
   const first = await own.client.startSignature(request)
-  await own.db.updateTable('route').set({ enabled: false }).execute()
-  const { client } = await own.replica()
+  await publish(own, [route(1, { SMS: ['twilio-sms'] }, { customerSegment: 'nobody' })])
 
-  expect(await failure(client.startSignature(startRequest()))).toMatchObject({ reason: 'NO_ROUTE' })
-  expect(await client.startSignature(request)).toEqual(first)
+  expect(await failure(own.client.startSignature(startRequest()))).toMatchObject({ reason: 'NO_ROUTE' })
+  expect(await own.client.startSignature(request)).toEqual(first)
 })
 
 const UUID_V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
@@ -390,7 +411,7 @@ async function holdBackAnswers() {
   const server = createServer(async (request, response) => {
     const body = await text(request)
     const { authorization = '', 'content-type': contentType = '' } = request.headers
-    const answer = await fetch(app.twilio.url + request.url, {
+    const answer = await fetch(app.sandbox.url + request.url, {
       method: request.method ?? 'GET',
       headers: { authorization, 'content-type': contentType },
       ...(body && { body }),

@@ -63,13 +63,13 @@ test('calls are UNAVAILABLE, the process is alive but not ready, and all is well
   expect(await status('/readyz')).toBe(503)
   expect(await status('/livez')).toBe(200)
   expect(await status('/metrics')).toBe(200)
-  expect(home.twilio.calls).toHaveLength(1)
+  expect(home.sandbox.calls).toHaveLength(1)
 
   await way.mend()
   await app.client.startSignature(request)
   await app.client.completeSignature(completion)
   expect(await status('/readyz')).toBe(200)
-  expect(home.twilio.calls).toHaveLength(2)
+  expect(home.sandbox.calls).toHaveLength(2)
   expect(await row(home, 'signature', signatureId)).toMatchObject({ status: 'SIGNED' })
 })
 

@@ -9,7 +9,7 @@ import { create, toBinary } from '@bufbuild/protobuf'
 import { Code, createClient } from '@connectrpc/connect'
 import { createGrpcTransport } from '@connectrpc/connect-node'
 import { sql } from 'kysely'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest'
 import {
   ChallengeStatus,
   SignatureService,
@@ -27,6 +27,7 @@ import {
   startApp,
   startRequest,
   transaction,
+  vendorSettings,
   wrongCode,
 } from '../support/app.ts'
 import { createGrpcJsClient, type GrpcJsClient, grpcJsFailure, pathOf, readFailure } from '../support/grpc-js.ts'
@@ -133,7 +134,7 @@ describe('over @grpc/grpc-js', () => {
     expect(challenge).toMatchObject({ signatureId: signature?.id, status: ChallengeStatus.SENT })
     const signatureId = signature?.id ?? ''
     const challengeId = challenge?.id ?? ''
-    const code = codeIn(app.twilio.messages[0]?.body)
+    const code = codeIn(app.sandbox.messages[0]?.body)
     const complete = (submitted: string) =>
       grpcJs.call(completeSignature, { signatureId, code: submitted, transaction: transaction() })
 
@@ -148,6 +149,7 @@ describe('over @grpc/grpc-js', () => {
     const { signature: stored } = await grpcJs.call(getSignature, { signatureId })
     expect(stored?.timeline.map(({ type }) => type)).toEqual([
       'SIGNATURE_STARTED',
+      'CHALLENGE_STARTED',
       'CHALLENGE_SENT',
       'CODE_REJECTED',
       'SIGNATURE_SIGNED',
@@ -160,8 +162,8 @@ describe('over @grpc/grpc-js', () => {
     expect(refused).toMatchObject({ code: Code.InvalidArgument, reason: 'INVALID_FIELD' })
     expect(refused.fields).toEqual(['phone_number', 'locale'])
 
-    const called = app.twilio.nextCall()
-    app.twilio.failNext({ hang: true })
+    const called = app.sandbox.nextCall()
+    app.sandbox.failNext({ hang: true })
     const request = startRequest()
     const caller = new AbortController()
     const first = app.client.startSignature(request, { signal: caller.signal }).catch(() => {})
@@ -195,7 +197,7 @@ describe('over @grpc/grpc-js', () => {
   })
 
   test('a deadline that is over before the answer is DEADLINE_EXCEEDED', async () => {
-    app.twilio.failNext({ hang: true })
+    app.sandbox.failNext({ hang: true })
     const deadline = new Date(Date.now() + 200)
     expect(await grpcJsFailure(grpcJs.call(startSignature, startRequest(), { deadline }))).toMatchObject({
       code: Code.DeadlineExceeded,
@@ -264,12 +266,12 @@ describe('what is no request', () => {
 
   test('a call whose deadline is over when it arrives does nothing', async () => {
     const stored = await rowsStored()
-    const calls = app.twilio.calls.length
+    const calls = app.sandbox.calls.length
     expect(await post(frame(validStart()), { 'grpc-timeout': '0n' })).toMatchObject({
       failure: { code: Code.DeadlineExceeded },
     })
     expect(await rowsStored()).toBe(stored)
-    expect(app.twilio.calls).toHaveLength(calls)
+    expect(app.sandbox.calls).toHaveLength(calls)
   })
 
   test.each([
@@ -372,7 +374,7 @@ describe('for people and probes', () => {
     const { signature, challenge } = JSON.parse(stdout)
     expect(signature).toMatchObject({ status: 'SIGNATURE_STATUS_PENDING' })
     expect(challenge).toMatchObject({ provider: 'twilio-sms', maskedPhoneNumber: '+34*****222' })
-    expect(app.twilio.messages[0]?.sid).toBe(challenge.providerChallengeId)
+    expect(app.sandbox.messages[0]?.sid).toBe(challenge.providerChallengeId)
     expect(await row(app, 'signature', signature.id)).toMatchObject({ status: 'PENDING' })
   })
 
@@ -391,7 +393,10 @@ describe('for people and probes', () => {
   })
 
   test('in production there is health but no reflection', async () => {
-    const production = await app.replica({ NODE_ENV: 'production', TWILIO_API_URL: 'https://127.0.0.1:1' })
+    const production = await app.replica({
+      NODE_ENV: 'production',
+      ...vendorSettings(inject('accounts'), 'https://127.0.0.1:1'),
+    })
     const transport = createGrpcTransport({ baseUrl: production.url })
     async function* requests() {
       yield { messageRequest: { case: 'listServices' as const, value: '' } }
@@ -451,13 +456,13 @@ describe('what is left of a call', () => {
 
   test('a caller that gives up, in whatever way, is recorded as gone and not as malformed', async () => {
     const since = app.logs.length
-    app.twilio.failNext({ hang: true })
+    app.sandbox.failNext({ hang: true })
     expect(await failure(app.client.startSignature(startRequest(), { timeoutMs: 100 }))).toMatchObject({
       code: Code.DeadlineExceeded,
     })
 
-    const called = app.twilio.nextCall()
-    app.twilio.failNext({ hang: true })
+    const called = app.sandbox.nextCall()
+    app.sandbox.failNext({ hang: true })
     const session = http2.connect(app.url)
     const headers = { ':method': 'POST', ':path': START, 'content-type': 'application/grpc', te: 'trailers' }
     const stream = session.request(headers).on('error', () => {})
@@ -535,5 +540,5 @@ test('a bug is INTERNAL with a correlation id that the log has, and tells the ca
     () => expect(rpcLines(broken)).toContainEqual(expect.objectContaining({ code: 'INTERNAL', correlation_id })),
     SOON,
   )
-  expect(broken.twilio.calls).toHaveLength(0)
+  expect(broken.sandbox.calls).toHaveLength(0)
 })

@@ -4,6 +4,7 @@ import { type Client, type Code, ConnectError, createClient } from '@connectrpc/
 import { createGrpcTransport } from '@connectrpc/connect-node'
 import { sql } from 'kysely'
 import { inject } from 'vitest'
+import { RoutingService } from '../../gen/bank/signature/v1/routing_pb.ts'
 import {
   type Signature,
   SignatureService,
@@ -13,7 +14,8 @@ import {
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from '../../gen/google/rpc/error_details_pb.ts'
 import { loadConfig } from '../../src/config.ts'
 import { type Db, openDatabase } from '../../src/db/database.ts'
-import { startTwilioSimulator, type TwilioSimulator } from '../../src/sandbox/twilio-simulator.ts'
+import { type Sandbox, startSandbox } from '../../src/sandbox/sandbox.ts'
+import type { SandboxAccounts } from '../../src/sandbox/sandbox-accounts.ts'
 import { type Server, startServer } from '../../src/server.ts'
 import { createDatabase } from './database.ts'
 
@@ -22,7 +24,9 @@ export interface App extends AsyncDisposable {
   server: Server
   url: string
   client: Client<typeof SignatureService>
-  twilio: TwilioSimulator
+  /** For operators. */
+  routing: Client<typeof RoutingService>
+  sandbox: Sandbox
   db: Db
   /** The lines logged so far, parsed. */
   logs: Record<string, unknown>[]
@@ -37,21 +41,20 @@ export interface App extends AsyncDisposable {
 /** Starts the service as production does, but on free ports. `env` overrides settings by their names. */
 export async function startApp(env: Record<string, string> = {}): Promise<App> {
   await using starting = new AsyncDisposableStack()
-  const account = { accountSid: `AC${randomBytes(16).toString('hex')}`, authToken: randomUUID() }
-  const twilio = starting.use(await startTwilioSimulator({ host: '127.0.0.1', port: 0, ...account }))
+  const accounts = inject('accounts')
+  const sandbox = starting.use(await startSandbox({ host: '127.0.0.1', port: 0, ...accounts }))
   const settings: Record<string, string> = {
     DATABASE_URL: await createDatabase(inject('postgresUrl'), randomUUID(), 'migrated'),
     GRPC_PORT: '0',
     HTTP_PORT: '0',
-    TWILIO_ACCOUNT_SID: account.accountSid,
-    TWILIO_AUTH_TOKEN: account.authToken,
-    TWILIO_FROM_NUMBER: '+15005550006',
-    TWILIO_API_URL: twilio.url,
+    ...vendorSettings(accounts, sandbox.url),
     CODE_KEYS: `k1:${randomKey()}`,
     PII_KEYS: `p1:${randomKey()}`,
     INDEX_KEY: randomKey(),
     LOG_LEVEL: 'debug',
     DELIVERY_BACKOFF_MS: '10',
+    // The tests of other things let providers fail more often than a breaker would bear.
+    CIRCUIT_BREAKER: 'off',
     ...env,
   }
   const { db } = starting.use(openDatabase(settings.DATABASE_URL ?? '', () => {}))
@@ -62,11 +65,13 @@ export async function startApp(env: Record<string, string> = {}): Promise<App> {
     const replicaEnv = { ...settings, ...overrides }
     const server = await startServer(await loadConfig(replicaEnv), { log })
     const url = `http://127.0.0.1:${server.grpcPort}`
+    const transport = createGrpcTransport({ baseUrl: url })
     return {
       server,
       url,
-      client: createClient(SignatureService, createGrpcTransport({ baseUrl: url })),
-      twilio,
+      client: createClient(SignatureService, transport),
+      routing: createClient(RoutingService, transport),
+      sandbox,
       db,
       logs,
       env: replicaEnv,
@@ -83,13 +88,35 @@ export async function startApp(env: Record<string, string> = {}): Promise<App> {
   }
 }
 
+/** The settings under which the service calls a sandbox with those accounts. */
+export function vendorSettings({ twilio, vonage, fcm }: SandboxAccounts, url: string): Record<string, string> {
+  return {
+    TWILIO_ACCOUNT_SID: twilio.accountSid,
+    TWILIO_AUTH_TOKEN: twilio.authToken,
+    TWILIO_FROM_NUMBER: twilio.fromNumber,
+    TWILIO_API_URL: url,
+    VONAGE_API_KEY: vonage.apiKey,
+    VONAGE_API_SECRET: vonage.apiSecret,
+    VONAGE_FROM: vonage.from,
+    VONAGE_API_URL: url,
+    FCM_SERVICE_ACCOUNT: JSON.stringify({
+      type: 'service_account',
+      project_id: fcm.projectId,
+      client_email: fcm.clientEmail,
+      private_key: fcm.privateKey,
+      token_uri: `${url}/token`,
+    }),
+    FCM_API_URL: url,
+  }
+}
+
 /** 32 random bytes in base64, as keys are set. */
 export function randomKey(): string {
   return randomBytes(32).toString('base64')
 }
 
 /** The plain form of a message's init. */
-type Init<Schema extends DescMessage> = Extract<MessageInitShape<Schema>, { readonly $typeName?: never }>
+export type Init<Schema extends DescMessage> = Extract<MessageInitShape<Schema>, { readonly $typeName?: never }>
 
 export const PHONE = '+34600111222'
 
@@ -120,12 +147,12 @@ export function startRequest(
 
 /** Starts a signature that goes well, and reads its code from the phone. */
 export async function start(
-  app: Pick<App, 'client' | 'twilio'>,
+  app: Pick<App, 'client' | 'sandbox'>,
   fields: Init<typeof StartSignatureRequestSchema> = {},
 ): Promise<{ signature: Signature; signatureId: string; challengeId: string; code: string }> {
   const { signature, challenge } = await app.client.startSignature(startRequest(fields))
   if (!signature || !challenge) throw new Error('no signature in the answer')
-  const message = app.twilio.messages.find(({ sid }) => sid === challenge.providerChallengeId)
+  const message = app.sandbox.messages.find(({ sid }) => sid === challenge.providerChallengeId)
   return { signature, signatureId: signature.id, challengeId: challenge.id, code: codeIn(message?.body) }
 }
 

@@ -6,7 +6,7 @@ import {
   SignatureStatus,
   type StartSignatureResponse,
 } from '../../gen/bank/signature/v1/signature_pb.ts'
-import type { SimulatedCall } from '../../src/sandbox/twilio-simulator.ts'
+import type { SimulatedCall } from '../../src/sandbox/sandbox.ts'
 import { type App, codeIn, type Failure, row } from './app.ts'
 
 /** How one call to the provider is recorded: what it meant, and the provider's code or what happened. */
@@ -84,11 +84,11 @@ export async function expectUnknown(
 
 /** Asserts everything that a delivery which the provider took tells its caller and leaves behind. */
 export async function expectSent(
-  app: Pick<App, 'client' | 'db' | 'twilio'>,
+  app: Pick<App, 'client' | 'db' | 'sandbox'>,
   { signature, challenge }: Pick<StartSignatureResponse, 'signature' | 'challenge'>,
   calls: Ended[],
 ): Promise<void> {
-  const sid = app.twilio.messages[0]?.sid ?? 'none'
+  const sid = app.sandbox.messages[0]?.sid ?? 'none'
   expect(signature).toMatchObject({ status: SignatureStatus.PENDING })
   expect(challenge).toMatchObject({
     status: ChallengeStatus.SENT,
@@ -121,9 +121,12 @@ async function expectRecord(
     ),
   )
   const { signature } = await app.client.getSignature({ signatureId: signatureId ?? '' })
-  const started = ['SIGNATURE_STARTED', { channel: 'SMS', provider: 'twilio-sms', route: '1000' }]
-  expect(signature?.timeline.map(({ type, details }) => [type, details])).toEqual([started, ...events])
-  expect(new Set(signature?.timeline.map((event) => event.challengeId))).toEqual(new Set([challengeId]))
+  expect(signature?.timeline.map((event) => [event.type, event.details])).toEqual([
+    ['SIGNATURE_STARTED', { route: '1000', routing_table_version: '1' }],
+    ['CHALLENGE_STARTED', { channel: 'SMS', provider: 'twilio-sms' }],
+    ...events,
+  ])
+  expect(new Set(signature?.timeline.slice(1).map((event) => event.challengeId))).toEqual(new Set([challengeId]))
 }
 
 /** The recorded calls of a challenge, in order. */

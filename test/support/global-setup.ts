@@ -4,12 +4,15 @@ import { join } from 'node:path'
 import type { TestProject } from 'vitest/node'
 import { migrate, openDatabase } from '../../src/db/database.ts'
 import { startEmbeddedPostgres } from '../../src/db/embedded-postgres.ts'
+import { createSandboxAccounts, type SandboxAccounts } from '../../src/sandbox/sandbox-accounts.ts'
 import { createDatabase } from './database.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {
     /** The server's own database; each test file clones {@link TEMPLATE} beside it. */
     postgresUrl: string
+    /** Shared by all, as making their keys takes a while. */
+    accounts: SandboxAccounts
   }
 }
 
@@ -22,6 +25,7 @@ export default async function setUp(project: TestProject): Promise<() => Promise
     await migrate(template.db, 'up')
   }
   project.provide('postgresUrl', postgres.url)
+  project.provide('accounts', await createSandboxAccounts())
   return async () => {
     await postgres[Symbol.asyncDispose]()
     await rm(dataDir, { recursive: true })

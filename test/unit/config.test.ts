@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,7 +14,31 @@ const TWILIO = {
   TWILIO_AUTH_TOKEN: 'a-twilio-token',
   TWILIO_FROM_NUMBER: '+15005550006',
 }
+const VONAGE = { VONAGE_API_KEY: 'vonage-key', VONAGE_API_SECRET: 'vonage-secret', VONAGE_FROM: 'Bank' }
+const { privateKey } = generateKeyPairSync('rsa', {
+  modulusLength: 2_048,
+  publicKeyEncoding: { type: 'spki', format: 'pem' },
+  privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+})
+const JSON_KEY = {
+  projectId: 'bank-app',
+  clientEmail: 'router@bank-app.iam.gserviceaccount.com',
+  privateKey,
+  tokenUri: 'https://oauth2.googleapis.com/token',
+}
 const PRODUCTION = { NODE_ENV: 'production', DATABASE_URL: 'postgres://bank:pw@db/signatures', ...TWILIO, ...KEYS }
+
+/** The file that Google gives, with some fields changed. */
+function serviceAccount(fields: Record<string, unknown> = {}): string {
+  return JSON.stringify({
+    type: 'service_account',
+    project_id: JSON_KEY.projectId,
+    client_email: JSON_KEY.clientEmail,
+    private_key: privateKey,
+    token_uri: JSON_KEY.tokenUri,
+    ...fields,
+  })
+}
 
 let directory: string
 beforeAll(async () => {
@@ -43,7 +68,7 @@ async function file(name: string, text: string): Promise<string> {
   return path
 }
 
-test('without any setting everything has its default, with an embedded database and a simulator', async () => {
+test('without any setting everything has its default, with an embedded database and the sandbox', async () => {
   expect(await loadConfig({})).toEqual({
     production: false,
     host: '127.0.0.1',
@@ -53,7 +78,12 @@ test('without any setting everything has its default, with an embedded database 
     dataDir: '.data',
     databaseUrl: undefined,
     twilio: undefined,
+    vonage: undefined,
+    fcm: undefined,
     twilioTimeoutMs: 5000,
+    vonageTimeoutMs: 5000,
+    fcmTimeoutMs: 5000,
+    circuitBreaker: true,
     challengeTtlMs: 300_000,
     challengeMaxTries: 3,
     deliveryBudgetMs: 15_000,
@@ -79,6 +109,13 @@ test('every setting can be set', async () => {
     DATA_DIR: './some/../data',
     TWILIO_API_URL: 'https://proxy.bank/twilio/2010-04-01/',
     TWILIO_TIMEOUT_SECONDS: '0.25',
+    ...VONAGE,
+    VONAGE_API_URL: 'https://proxy.bank/vonage/',
+    VONAGE_TIMEOUT_SECONDS: '2.5',
+    FCM_SERVICE_ACCOUNT: serviceAccount(),
+    FCM_API_URL: 'https://proxy.bank/fcm',
+    FCM_TIMEOUT_SECONDS: '60',
+    CIRCUIT_BREAKER: 'off',
     CHALLENGE_TTL_SECONDS: '600',
     CHALLENGE_MAX_TRIES: '5',
     DELIVERY_BUDGET_SECONDS: '60',
@@ -100,7 +137,17 @@ test('every setting can be set', async () => {
       fromNumber: TWILIO.TWILIO_FROM_NUMBER,
       apiUrl: 'https://proxy.bank/twilio',
     },
+    vonage: {
+      apiKey: VONAGE.VONAGE_API_KEY,
+      apiSecret: VONAGE.VONAGE_API_SECRET,
+      from: VONAGE.VONAGE_FROM,
+      apiUrl: 'https://proxy.bank/vonage',
+    },
+    fcm: { serviceAccount: JSON_KEY, apiUrl: 'https://proxy.bank/fcm' },
     twilioTimeoutMs: 250,
+    vonageTimeoutMs: 2_500,
+    fcmTimeoutMs: 60_000,
+    circuitBreaker: false,
     challengeTtlMs: 600_000,
     challengeMaxTries: 5,
     deliveryBudgetMs: 60_000,
@@ -286,3 +333,43 @@ test('an aborted start throws the reason of the abort', async () => {
 test('an environment that is nearly production is refused, not taken for a developer’s', async () => {
   expect(await namesOf({ ...PRODUCTION, NODE_ENV: 'prod' })).toEqual(['NODE_ENV'])
 })
+
+test.for([
+  ['no JSON', '{'],
+  ['JSON of another kind', '[]'],
+  ['no project', serviceAccount({ project_id: '' })],
+  ['a project that is no path', serviceAccount({ project_id: '../other' })],
+  ['no e-mail', serviceAccount({ client_email: 7 })],
+  ['no key', serviceAccount({ private_key: 'secret-but-no-key' })],
+  ['a key of another kind', serviceAccount({ private_key: ecKey() })],
+  ['no token address', serviceAccount({ token_uri: undefined })],
+] as const)('a service account with %s is refused, and nothing of it is told', async ([, json]) => {
+  const [problem, ...others] = await problemsOf({ FCM_SERVICE_ACCOUNT: json })
+  expect(others).toEqual([])
+  expect(problem).toMatch(/^FCM_SERVICE_ACCOUNT: must be the JSON key of a Google service account: /)
+  expect(problem).not.toContain('PRIVATE KEY')
+  expect(problem).not.toContain('secret-but-no-key')
+})
+
+test('production asks Google for tokens over https only', async () => {
+  const json = serviceAccount({ token_uri: 'http://127.0.0.1/token' })
+  expect(await problemsOf({ FCM_SERVICE_ACCOUNT: json })).toEqual([])
+  expect(await problemsOf({ ...PRODUCTION, FCM_SERVICE_ACCOUNT: json })).toHaveLength(1)
+})
+
+test('the credentials of a vendor are set together or not at all, in production too', async () => {
+  const half = { VONAGE_API_KEY: 'vonage-key' }
+  for (const env of [half, { ...PRODUCTION, ...half }]) {
+    expect(await problemsOf(env)).toEqual([
+      'VONAGE_API_SECRET: is required with the other Vonage credentials; set VONAGE_API_SECRET or VONAGE_API_SECRET_FILE',
+      'VONAGE_FROM: is required with the other Vonage credentials; set VONAGE_FROM or VONAGE_FROM_FILE',
+    ])
+  }
+  expect(await loadConfig(PRODUCTION)).toMatchObject({ vonage: undefined, fcm: undefined })
+})
+
+function ecKey(): string {
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    .privateKey.export({ type: 'pkcs8', format: 'pem' })
+    .toString()
+}

@@ -5,7 +5,7 @@ import { type AddressInfo, createServer as createTcpServer, type Server, type So
 import { text } from 'node:stream/consumers'
 import { createServer as createTlsServer } from 'node:tls'
 import { afterEach, describe, expect, test } from 'vitest'
-import { exchange, refusal } from '../../src/providers/http-exchange.ts'
+import { abortCode, exchange, jsonOf, proofOf, refusal } from '../../src/providers/http-exchange.ts'
 import { ProviderError } from '../../src/providers/provider.ts'
 
 const KIB_64 = 64 * 1024
@@ -148,6 +148,19 @@ describe('a request that was written and not answered may have been carried out'
 })
 
 describe('a request of which nothing was written was not carried out', () => {
+  test('when whoever wants it has given up before', async () => {
+    let requests = 0
+    const url = await httpServer(() => {
+      requests += 1
+    })
+
+    expect(await failureOf(url, AbortSignal.abort())).toMatchObject({
+      providerErrorCode: 'ABORTED',
+      failureClass: 'transient',
+    })
+    expect(requests).toBe(0)
+  })
+
   test('when the connection is refused', async () => {
     const url = await tcpServer(() => {})
     for (const close of closing.splice(0)) close()
@@ -240,6 +253,27 @@ describe('a refusal', () => {
   })
 
   test.each([
+    { status: 400, code: '1', failureClass: 'recipient' },
+    { status: 429, code: '2', failureClass: 'ours' },
+    { status: 422, code: '3', failureClass: 'transient' },
+    { status: 500, code: '1', failureClass: 'transient' },
+    { status: 400, code: '4', failureClass: 'ours' },
+    { status: 400, code: 'constructor', failureClass: 'ours' },
+  ])('with $status and the code $code, of a table of codes, is $failureClass', ({ status, code, failureClass }) => {
+    const answer = { status, headers: {}, body: '', bodySha256: '' }
+    const meanings = { 1: 'recipient', 2: 'ours', 3: 'transient' } as const
+    expect(refusal('twilio-sms', answer, code, meanings)).toMatchObject({ providerErrorCode: code, failureClass })
+  })
+
+  test.each([429, 500, 503])('with %i says how long to wait, when the provider does', (status) => {
+    expect(refused(status, { 'retry-after': '7' }).retryAfterMs).toBe(7_000)
+  })
+
+  test('that no waiting helps says of none', () => {
+    expect(refused(400, { 'retry-after': '7' }).retryAfterMs).toBeUndefined()
+  })
+
+  test.each([
     { header: '0', ms: 0 },
     { header: '7', ms: 7_000 },
     { header: 'soon', ms: undefined },
@@ -257,6 +291,48 @@ describe('a refusal', () => {
     expect(retryAfterMs).toBeGreaterThan(55_000)
     expect(retryAfterMs).toBeLessThanOrEqual(60_000)
   })
+})
+
+describe('the body of an answer', () => {
+  test.each([
+    { body: '{"a":1}', expected: { a: 1 } },
+    { body: '', expected: {} },
+    { body: 'not json', expected: {} },
+    { body: 'null', expected: {} },
+    { body: '7', expected: {} },
+    { body: '"text"', expected: {} },
+  ])('$body is read as $expected', ({ body, expected }) => {
+    expect(jsonOf({ status: 200, headers: {}, body, bodySha256: '' })).toEqual(expected)
+  })
+})
+
+describe('the proof of an answer', () => {
+  const at = new Date('2026-01-02T03:04:05.678Z')
+
+  test('is its status, headers and hash, without its body, and the time', () => {
+    const headers = { 'twilio-request-id': 'RQ1', 'x-other': 'kept' }
+    expect(proofOf({ status: 201, headers, body: 'secret', bodySha256: 'abc' }, at)).toEqual({
+      requestId: 'RQ1',
+      httpStatus: 201,
+      headers,
+      bodySha256: 'abc',
+      signature: null,
+      receivedAt: '2026-01-02T03:04:05.678Z',
+    })
+  })
+
+  test('keeps a signature that the answer carries', () => {
+    const headers = { 'x-twilio-signature': 'c2lnbmVk' }
+    expect(proofOf({ status: 201, headers, body: '', bodySha256: '' }, at)).toMatchObject({
+      requestId: null,
+      signature: 'c2lnbmVk',
+    })
+  })
+})
+
+test('a call given up says whether time ran out', () => {
+  const timedOut = AbortSignal.abort(new DOMException('', 'TimeoutError'))
+  expect([abortCode(timedOut), abortCode(AbortSignal.abort())]).toEqual(['TIMEOUT', 'ABORTED'])
 })
 
 function overTls(url: string): string {

@@ -1,14 +1,7 @@
 import { expect, test } from 'vitest'
-import type { KeyRing } from '../../src/domain/keys.ts'
-import { isE164, lookUpHmac, maskPhone, openPhone, sealPhone } from '../../src/domain/phone.ts'
+import { CALLING_CODES, countryOf, isE164, maskPhone } from '../../src/domain/phone.ts'
 
 const PHONE = '+34600111222'
-const ROW = '019a0000-0000-7000-8000-000000000001'
-const KEY = Buffer.alloc(32, 1)
-
-function ring(...keys: [id: string, key: Buffer][]): KeyRing {
-  return { currentId: keys[0]?.[0] ?? '', byId: new Map(keys) }
-}
 
 test.for([PHONE, '+1234567', '+123456789012345', '+15005550006'])('%s is in E.164', (phone) => {
   expect(isE164(phone)).toBe(true)
@@ -67,77 +60,50 @@ test('a mask never shows more than three digits, nor more than a third, of what 
   }
 })
 
-test('a sealed phone number opens for its row', () => {
-  const keys = ring(['p1', KEY])
-  const sealed = sealPhone(keys, PHONE, ROW)
-  expect(sealed.keyId).toBe('p1')
-  expect(openPhone(keys, sealed, ROW)).toBe(PHONE)
-  expect(sealed.ciphertext.toString('latin1')).not.toContain('600111222')
+test.for([
+  ['+34600111222', 'ES'],
+  ['+351912345678', 'PT'],
+  ['+8613800138000', 'CN'],
+  ['+96550012345', 'KW'],
+  // Codes that several countries share.
+  ['+14165550123', 'CA'],
+  ['+12125550123', 'US'],
+  ['+12425550123', 'BS'],
+  ['+77012345678', 'KZ'],
+  ['+79161234567', 'RU'],
+  ['+447624123456', 'IM'],
+  ['+442079460123', 'GB'],
+  ['+35818123456', 'AX'],
+  ['+3906698', 'VA'],
+  // Too short, or given to nobody: the main country of the code.
+  ['+1234567', 'US'],
+  ['+15005550006', 'US'],
+  ['+7', 'RU'],
+  ['+440000000000', 'GB'],
+  ['+34999', 'ES'],
+  ['+349999999999999', 'ES'],
+  // Networks that belong to no country, and codes that are not in use.
+  ['+88213123456', undefined],
+  ['+870773123456', undefined],
+  ['+80012345678', undefined],
+  ['+979123456789', undefined],
+  ['+999123456789', undefined],
+  ['+210123456789', undefined],
+  ['', undefined],
+] as const)('the country of %s is %s', ([phone, country]) => {
+  expect(countryOf(phone)).toBe(country)
 })
 
-test('a sealed phone number that was moved to another row does not open', () => {
-  const keys = ring(['p1', KEY])
-  const sealed = sealPhone(keys, PHONE, ROW)
-  expect(() => openPhone(keys, sealed, '019a0000-0000-7000-8000-000000000002')).toThrow()
-  expect(() => openPhone(keys, sealed, '')).toThrow()
-})
-
-test('another key does not open it', () => {
-  const sealed = sealPhone(ring(['p1', KEY]), PHONE, ROW)
-  expect(() => openPhone(ring(['p1', Buffer.alloc(32, 2)]), sealed, ROW)).toThrow()
-})
-
-test('a key that is gone is named', () => {
-  const sealed = sealPhone(ring(['p1', KEY]), PHONE, ROW)
-  expect(() => openPhone(ring(['p2', KEY]), sealed, ROW)).toThrow('no key with id p1')
-})
-
-test('new numbers are sealed with the current key, and those of an older key in the list still open', () => {
-  const before = sealPhone(ring(['p1', KEY]), PHONE, ROW)
-  const rotated = ring(['p2', Buffer.alloc(32, 2)], ['p1', KEY])
-  expect(sealPhone(rotated, PHONE, ROW).keyId).toBe('p2')
-  expect(openPhone(rotated, before, ROW)).toBe(PHONE)
-})
-
-test('one changed bit anywhere is noticed', () => {
-  const keys = ring(['p1', KEY])
-  const { keyId, ciphertext } = sealPhone(keys, PHONE, ROW)
-  for (let bit = 0; bit < ciphertext.length * 8; bit++) {
-    const tampered = Buffer.from(ciphertext)
-    tampered[bit >> 3] = (tampered[bit >> 3] ?? 0) ^ (1 << (bit & 7))
-    expect(() => openPhone(keys, { keyId, ciphertext: tampered }, ROW), `bit ${bit}`).toThrow()
+test('the numbers of a country begin with its calling code, and those of a code that it shares with none are all its own', () => {
+  const codes = [...CALLING_CODES.values()]
+  for (const [country, code] of CALLING_CODES) {
+    expect([country, code]).toEqual([expect.stringMatching(/^[A-Z]{2}$/), expect.stringMatching(/^\+[1-9][0-9]{0,2}$/)])
+    const isShared = codes.indexOf(code) !== codes.lastIndexOf(code)
+    for (let digits = 0; digits < 100; digits++) {
+      const phone = `${code}${String(digits).padStart(2, '0')}1234567`.slice(0, 9 + (digits % 6))
+      const found = countryOf(phone) ?? 'none'
+      if (isShared) expect(CALLING_CODES.get(found), phone).toBe(code)
+      else expect(found, phone).toBe(country)
+    }
   }
-})
-
-test('a ciphertext that was cut short anywhere does not open', () => {
-  const keys = ring(['p1', KEY])
-  const { keyId, ciphertext } = sealPhone(keys, PHONE, ROW)
-  for (let length = 0; length < ciphertext.length; length++) {
-    const part = ciphertext.subarray(0, length)
-    expect(() => openPhone(keys, { keyId, ciphertext: part }, ROW), `${length} bytes`).toThrow()
-  }
-})
-
-test('the same number is sealed differently each time, each with a nonce of its own', () => {
-  const keys = ring(['p1', KEY])
-  const sealed = Array.from({ length: 1_000 }, () => sealPhone(keys, PHONE, ROW).ciphertext)
-  expect(new Set(sealed.map((ciphertext) => ciphertext.subarray(0, 12).toString('hex'))).size).toBe(1_000)
-})
-
-test('a look-up finds the same value of the same kind under the same key, and nothing else', () => {
-  const found = lookUpHmac(KEY, 'phone', PHONE)
-  expect(lookUpHmac(KEY, 'phone', PHONE)).toEqual(found)
-  const others = [
-    lookUpHmac(KEY, 'customer', PHONE),
-    lookUpHmac(KEY, 'phone', '+34600111223'),
-    lookUpHmac(Buffer.alloc(32, 2), 'phone', PHONE),
-  ]
-  for (const other of others) expect(other).not.toEqual(found)
-})
-
-test('the look-up HMAC has a fixed format, so that what is stored is still found by a new version', () => {
-  const key = Buffer.from(Array.from({ length: 32 }, (_, index) => index))
-  expect(lookUpHmac(key, 'phone', PHONE).toString('hex')).toBe(
-    '2e8a0f1ec83078b183d13676c30622fe3d81fa7c0c20ff3f43826fea05fc6ed7',
-  )
 })

@@ -1,184 +1,248 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Channel } from '../../src/domain/challenge.ts'
-import { matchRoute, type Route, type RoutingRequest } from '../../src/domain/routing.ts'
-import { seededRandom } from '../support/seeded-random.ts'
+import {
+  type AmountRange,
+  compileRoutes,
+  explainRoute,
+  matchRoute,
+  type Route,
+  type RouteMatch,
+  type RoutingRequest,
+} from '../../src/domain/routing.ts'
+import type { TimeWindow } from '../../src/domain/time-window.ts'
+import { ANY } from '../support/any-match.ts'
 
-function route(priority: number, fields: Partial<Route> = {}): Route {
+function route(priority: number, match: Partial<RouteMatch> = {}, ...channels: Channel[]): Route {
   return {
-    id: `route-${priority}`,
     priority,
-    channel: 'SMS',
-    callingPrefix: null,
-    transactionType: null,
-    currency: null,
-    minAmount: null,
-    maxAmount: null,
-    provider: 'twilio-sms',
-    enabled: true,
-    ...fields,
+    match: { ...ANY, ...match },
+    channels: (channels.length === 0 ? (['SMS'] as const) : channels).map((channel) => ({
+      channel,
+      providers: [{ provider: `some-${channel.toLowerCase()}`, weight: 1 }],
+    })),
   }
 }
 
 function request(fields: Partial<RoutingRequest> = {}): RoutingRequest {
   return {
     phone: '+34600111222',
+    country: 'ES',
     amount: { currency: 'EUR', units: 125n, nanos: 500_000_000 },
     transactionType: 'SEPA_CREDIT_TRANSFER',
+    customerSegment: 'private',
     channel: undefined,
+    at: new Date('2026-01-05T10:30:00+01:00'),
     ...fields,
   }
 }
 
-function eur(units: bigint, nanos = 0): Partial<RoutingRequest> {
-  return { amount: { currency: 'EUR', units, nanos } }
+function money(units: bigint, nanos = 0, currency = 'EUR'): Partial<RoutingRequest> {
+  return { amount: { currency, units, nanos } }
 }
 
-function matches(fields: Partial<Route>, asked: Partial<RoutingRequest>): boolean {
-  return matchRoute([route(1, fields)], request(asked)) !== undefined
+function serves(match: Partial<RouteMatch>, asked: Partial<RoutingRequest>): boolean {
+  return matchRoute(compileRoutes([route(1, match)]), request(asked)) !== undefined
 }
 
-test('the row with the lowest priority wins, wherever it stands in the list', () => {
-  const [first, second, third] = [route(1), route(20), route(100)]
-  for (const routes of [
-    [first, second, third],
-    [third, second, first],
-    [second, first, third],
-    [third, first, second],
+describe('the first row by priority wins', () => {
+  const [first, second, third] = [route(2), route(10), route(100)]
+
+  test.for([[[first, second, third]], [[third, second, first]], [[second, first, third]], [[third, first, second]]])(
+    'wherever it stands in the list',
+    ([routes = []]) => {
+      const before = [...routes]
+      expect(matchRoute(compileRoutes(routes), request())).toBe(first)
+      expect(routes).toEqual(before)
+    },
+  )
+
+  test('of those that serve the request', () => {
+    const routes = compileRoutes([route(1, { country: 'PT' }), third, second, route(3, {}, 'VOICE')])
+    expect(matchRoute(routes, request({ channel: 'SMS' }))).toBe(second)
+  })
+
+  test('without one there is none', () => {
+    expect(matchRoute(compileRoutes([]), request())).toBeUndefined()
+    expect(matchRoute(compileRoutes([route(1, { country: 'PT' })]), request())).toBeUndefined()
+  })
+})
+
+test('a row that says nothing serves everyone', () => {
+  for (const asked of [
+    {},
+    { phone: '+8613800138000', country: 'CN' },
+    { phone: '+88213123456', country: undefined },
+    { transactionType: '', customerSegment: '' },
+    money(9_223_372_036_854_775_807n, 999_999_999, 'JPY'),
+    money(0n, 1),
+    { at: new Date(0) },
   ]) {
-    expect(matchRoute(routes, request())).toBe(first)
+    expect(serves({}, asked)).toBe(true)
   }
 })
 
-test('a row that does not match makes way for the next one', () => {
-  const routes = [route(1, { callingPrefix: '+44' }), route(3), route(2, { channel: 'VOICE' })]
-  expect(matchRoute(routes, request({ channel: 'SMS' }))?.priority).toBe(3)
+test('all that a row says must hold', () => {
+  const match = { country: 'ES', transactionType: 'PAYROLL', customerSegment: 'business' }
+  const asked = { country: 'ES', transactionType: 'PAYROLL', customerSegment: 'business' }
+  expect(serves(match, asked)).toBe(true)
+  for (const field of ['country', 'transactionType', 'customerSegment'] as const) {
+    expect(serves(match, { ...asked, [field]: 'other' })).toBe(false)
+  }
 })
 
-test('a disabled row is passed over', () => {
-  expect(matchRoute([route(1, { enabled: false }), route(2)], request())?.priority).toBe(2)
-  expect(matchRoute([route(1, { enabled: false })], request())).toBeUndefined()
+describe('the channel that the caller asks for', () => {
+  const smsThenVoice = (channel: Channel | null) => compileRoutes([route(1, { channel }, 'SMS', 'VOICE')])
+
+  test.for([
+    [null, undefined, true],
+    [null, 'SMS', true],
+    [null, 'VOICE', false], // a fallback is none to begin with
+    [null, 'PUSH', false],
+    ['SMS', 'SMS', true],
+    ['SMS', undefined, false],
+    ['SMS', 'VOICE', false],
+  ] as const)('where the row says %s, %s: %s', ([channel, asked, expected]) => {
+    expect(matchRoute(smsThenVoice(channel), request({ channel: asked })) !== undefined).toBe(expected)
+  })
+
+  test('a row for those who ask for a channel leaves the others to the next', () => {
+    const routes = compileRoutes([route(1, { channel: 'VOICE' }, 'VOICE', 'SMS'), route(2, {}, 'SMS')])
+    expect(matchRoute(routes, request({ channel: 'VOICE' }))?.priority).toBe(1)
+    expect(matchRoute(routes, request())?.priority).toBe(2)
+    expect(matchRoute(routes, request({ channel: 'PUSH' }))).toBeUndefined()
+  })
 })
 
-test('without a row there is no route', () => {
-  expect(matchRoute([], request())).toBeUndefined()
-})
-
-test('a row without criteria matches every request', () => {
-  expect(matches({}, {})).toBe(true)
-  expect(matches({}, { phone: '+8613800138000', transactionType: '' })).toBe(true)
-  expect(matches({}, { amount: { currency: 'JPY', units: 9_223_372_036_854_775_807n, nanos: 0 } })).toBe(true)
-  expect(matches({}, eur(0n, 1))).toBe(true)
-})
-
-test('the channel is the one asked for, or any when none is', () => {
-  expect(matches({ channel: 'VOICE' }, { channel: 'VOICE' })).toBe(true)
-  expect(matches({ channel: 'VOICE' }, { channel: 'SMS' })).toBe(false)
-  expect(matches({ channel: 'VOICE' }, { channel: undefined })).toBe(true)
+test('a country is that of the request, whatever the number begins with', () => {
+  expect(serves({ country: 'CA' }, { phone: '+14165550123', country: 'CA' })).toBe(true)
+  expect(serves({ country: 'US' }, { phone: '+14165550123', country: 'CA' })).toBe(false)
+  expect(serves({ country: 'US' }, { phone: '+88213123456', country: undefined })).toBe(false)
 })
 
 test('a calling prefix is how the number begins, of whatever length', () => {
-  for (const callingPrefix of ['+3', '+34', '+3460', '+34600111222']) expect(matches({ callingPrefix }, {})).toBe(true)
-  for (const callingPrefix of ['+35', '+346001112223', '+1', '+600']) expect(matches({ callingPrefix }, {})).toBe(false)
+  for (const callingPrefix of ['+3', '+34', '+3460', '+34600111222']) expect(serves({ callingPrefix }, {})).toBe(true)
+  for (const callingPrefix of ['+35', '+346001112223', '+1', '+600']) expect(serves({ callingPrefix }, {})).toBe(false)
 })
 
-test('a transaction type is matched whole and exactly', () => {
-  const transactionType = 'SEPA_CREDIT_TRANSFER'
-  expect(matches({ transactionType }, { transactionType })).toBe(true)
-  for (const other of ['', 'SEPA', 'sepa_credit_transfer', 'SEPA_CREDIT_TRANSFER_INSTANT']) {
-    expect(matches({ transactionType }, { transactionType: other })).toBe(false)
+test.for(['transactionType', 'customerSegment'] as const)('the %s is matched whole and exactly', (field) => {
+  for (const other of ['', 'HIGH', 'high_value', 'HIGH_VALUE ', 'HIGH_VALUE_2']) {
+    expect(serves({ [field]: 'HIGH_VALUE' }, { [field]: other }), other).toBe(false)
   }
+  expect(serves({ [field]: 'HIGH_VALUE' }, { [field]: 'HIGH_VALUE' })).toBe(true)
+  expect(serves({ [field]: '' }, { [field]: '' })).toBe(true)
+  expect(serves({ [field]: '' }, { [field]: 'HIGH_VALUE' })).toBe(false)
 })
 
-test('a currency alone matches any amount in it, and none in another', () => {
-  expect(matches({ currency: 'EUR' }, eur(0n, 1))).toBe(true)
-  expect(matches({ currency: 'USD' }, eur(125n))).toBe(false)
+describe('an amount range', () => {
+  const range = (min: string | null, max: string | null, currency = 'EUR'): AmountRange => ({ currency, min, max })
+  const most = 9_223_372_036_854_775_807n
+
+  test.for([
+    // Both bounds belong to it, to the billionth.
+    [range('100.5', '1000'), money(100n, 499_999_999), false],
+    [range('100.5', '1000'), money(100n, 500_000_000), true],
+    [range('100.5', '1000'), money(1_000n), true],
+    [range('100.5', '1000'), money(1_000n, 1), false],
+    [range('7', '7'), money(7n), true],
+    // Thousandths, as the dinar has them.
+    [range('0.005', '1.250', 'KWD'), money(0n, 4_000_000, 'KWD'), false],
+    [range('0.005', '1.250', 'KWD'), money(0n, 5_000_000, 'KWD'), true],
+    [range('0.005', '1.250', 'KWD'), money(1n, 250_000_000, 'KWD'), true],
+    [range('0.005', '1.250', 'KWD'), money(1n, 251_000_000, 'KWD'), false],
+    // Another currency is out of any range.
+    [range('100', '1000'), money(500n, 0, 'USD'), false],
+    [range(null, null), money(500n, 0, 'USD'), false],
+    [range(null, null), money(500n), true],
+    // Open at either end.
+    [range('100', null), money(most, 999_999_999), true],
+    [range('100', null), money(99n, 999_999_999), false],
+    [range(null, '100'), money(0n, 1), true],
+    [range(null, '100'), money(100n), true],
+    [range(null, '100'), money(100n, 1), false],
+    [range('0', null), money(0n), true],
+    // Numbers, not text.
+    [range('9', null), money(10n), true],
+    [range(null, '10'), money(9n), true],
+    // Past what a double holds exactly.
+    [range('999999999999999998.999999999', null), money(999_999_999_999_999_998n, 999_999_998), false],
+    [range(null, '999999999999999999.999999999'), money(999_999_999_999_999_999n, 999_999_999), true],
+    [range(null, '999999999999999999.999999999'), money(1_000_000_000_000_000_000n), false],
+  ] as const)('%j of %o: %s', ([amount, asked, expected]) => {
+    expect(serves({ amount }, asked)).toBe(expected)
+  })
 })
 
-test('both ends of an amount range belong to it, to the billionth', () => {
-  const range = { currency: 'EUR', minAmount: '100.500000000', maxAmount: '1000.000000000' }
-  expect(matches(range, eur(100n, 499_999_999))).toBe(false)
-  expect(matches(range, eur(100n, 500_000_000))).toBe(true)
-  expect(matches(range, eur(1_000n))).toBe(true)
-  expect(matches(range, eur(1_000n, 1))).toBe(false)
-  expect(matches(range, { amount: { currency: 'USD', units: 500n, nanos: 0 } })).toBe(false)
+test('a time window is judged by the clock of its own time zone, on its weekdays', () => {
+  const timeWindow: TimeWindow = { start: '08:00', end: '20:00', timeZone: 'America/New_York', weekdays: ['MONDAY'] }
+  expect(serves({ timeWindow }, { at: new Date('2026-01-05T12:59:59.999Z') })).toBe(false)
+  expect(serves({ timeWindow }, { at: new Date('2026-01-05T13:00:00Z') })).toBe(true)
+  expect(serves({ timeWindow }, { at: new Date('2026-01-06T00:59:59.999Z') })).toBe(true)
+  expect(serves({ timeWindow }, { at: new Date('2026-01-06T01:00:00Z') })).toBe(false)
+  expect(serves({ timeWindow }, { at: new Date('2026-01-06T13:00:00Z') })).toBe(false)
 })
 
-test('a range may be open at either end', () => {
-  expect(matches({ currency: 'EUR', minAmount: '100' }, eur(9_223_372_036_854_775_807n, 999_999_999))).toBe(true)
-  expect(matches({ currency: 'EUR', minAmount: '100' }, eur(99n))).toBe(false)
-  expect(matches({ currency: 'EUR', maxAmount: '100' }, eur(0n, 1))).toBe(true)
-  expect(matches({ currency: 'EUR', maxAmount: '100' }, eur(101n))).toBe(false)
-})
+describe('explaining a route', () => {
+  const full: Partial<RouteMatch> = {
+    channel: 'PUSH',
+    country: 'PT',
+    transactionType: 'PAYROLL',
+    customerSegment: 'business',
+    amount: { currency: 'USD', min: '10', max: '20.50' },
+    timeWindow: { start: '22:00', end: '06:00', timeZone: 'Asia/Kolkata', weekdays: ['SATURDAY', 'SUNDAY'] },
+  }
 
-test('amounts are compared as numbers, not as text', () => {
-  expect(matches({ currency: 'EUR', minAmount: '9.000000000' }, eur(10n))).toBe(true)
-  expect(matches({ currency: 'EUR', maxAmount: '10.000000000' }, eur(9n))).toBe(true)
-})
-
-test('any table and request give what a plain search through the sorted table gives', () => {
-  const random = seededRandom(7)
-  const pick = <T>(...choices: [T, ...T[]]): T => choices[random(choices.length)] ?? choices[0]
-  const found = { some: 0, none: 0 }
-
-  for (let round = 0; round < 5_000; round++) {
-    // Amounts in cents, so that the reference compares plain numbers.
-    const rows = Array.from({ length: random(7) }, () => ({
-      order: random(1_000_000),
-      channel: pick<Channel>('SMS', 'VOICE', 'PUSH'),
-      prefix: pick(null, null, '+3', '+34'),
-      type: pick(null, null, 'A'),
-      currency: pick(null, null, 'EUR'),
-      min: pick(null, null, random(400)),
-      max: pick(null, null, random(400)),
-      enabled: random(5) > 0,
-    }))
-    const asked = {
-      phone: pick('+34600111222', '+35315550000', '+15005550006'),
-      cents: random(400),
-      currency: pick('EUR', 'USD'),
-      type: pick('', 'A', 'B'),
-      channel: pick<Channel | undefined>(undefined, undefined, 'SMS', 'VOICE'),
-    }
-
-    const expected = [...rows]
-      .sort((a, b) => a.order - b.order)
-      .find((row) => {
-        if (!row.enabled) return false
-        if (asked.channel && asked.channel !== row.channel) return false
-        if (row.prefix && !asked.phone.startsWith(row.prefix)) return false
-        if (row.type && row.type !== asked.type) return false
-        if (row.currency && row.currency !== asked.currency) return false
-        if (row.min !== null && asked.cents < row.min) return false
-        return row.max === null || asked.cents <= row.max
-      })
-    const decimal = (cents: number | null) => (cents === null ? null : (cents / 100).toFixed(2))
-    const actual = matchRoute(
-      rows.map((row) =>
-        route(row.order, {
-          channel: row.channel,
-          callingPrefix: row.prefix,
-          transactionType: row.type,
-          currency: row.currency,
-          minAmount: decimal(row.min),
-          maxAmount: decimal(row.max),
-          enabled: row.enabled,
-        }),
-      ),
+  test('names the row, and for each before it what did not hold', () => {
+    const routes = compileRoutes([
+      route(50, { country: 'ES' }),
+      route(60),
+      route(20, { callingPrefix: '+351', amount: { currency: 'EUR', min: null, max: null } }),
+      route(10, full, 'PUSH', 'SMS'),
+      route(30, { country: 'ES', amount: { currency: 'EUR', min: null, max: '125' } }, 'VOICE'),
+    ])
+    const { route: chosen, passed } = explainRoute(routes, request({ channel: 'SMS' }))
+    expect(chosen?.priority).toBe(50)
+    expect(passed).toEqual([
       {
-        phone: asked.phone,
-        amount: {
-          currency: asked.currency,
-          units: BigInt(Math.trunc(asked.cents / 100)),
-          nanos: (asked.cents % 100) * 10_000_000,
-        },
-        transactionType: asked.type,
-        channel: asked.channel,
+        priority: 10,
+        unmet: [
+          'country: PT',
+          'transaction_type: PAYROLL',
+          'customer_segment: business',
+          'amount: 10 to 20.50 USD',
+          'time_window: SATURDAY SUNDAY 22:00 to 06:00 Asia/Kolkata',
+          'channel: PUSH',
+        ],
       },
-    )
+      { priority: 20, unmet: ['calling_prefix: +351'] },
+      { priority: 30, unmet: ['amount: 0 to 125 EUR', 'channel: VOICE or none'] },
+    ])
+  })
 
-    expect(actual?.priority, JSON.stringify({ rows, asked })).toBe(expected?.order)
-    found[actual ? 'some' : 'none'] += 1
-  }
-  expect(found.some).toBeGreaterThan(1_000)
-  expect(found.none).toBeGreaterThan(1_000)
+  test('where none serves, tells of all', () => {
+    const routes = compileRoutes([
+      route(2, {}, 'VOICE'),
+      route(1, { amount: { currency: 'USD', min: '5', max: null } }),
+    ])
+    expect(explainRoute(routes, request({ channel: 'PUSH' }))).toEqual({
+      route: undefined,
+      passed: [
+        { priority: 1, unmet: ['amount: 5 to any USD', 'channel: SMS or none'] },
+        { priority: 2, unmet: ['channel: VOICE or none'] },
+      ],
+    })
+    expect(explainRoute(compileRoutes([]), request())).toEqual({ route: undefined, passed: [] })
+  })
+
+  test('where the first serves, there is nothing to tell', () => {
+    const first = route(1)
+    expect(explainRoute(compileRoutes([route(2), first]), request())).toEqual({ route: first, passed: [] })
+  })
+
+  test('tells nothing of the request', () => {
+    const routes = compileRoutes([route(1, full, 'PUSH'), route(2, { callingPrefix: '+35' }, 'VOICE')])
+    const told = (asked: Partial<RoutingRequest>) => explainRoute(routes, request({ channel: 'SMS', ...asked }))
+    const other = { phone: '+447911123456', country: 'GB', transactionType: 'CARD', customerSegment: 'staff' }
+    expect(told(other)).toEqual(told({}))
+    expect(JSON.stringify(told({}))).not.toMatch(/346|SEPA|private|125|2026/)
+  })
 })

@@ -17,6 +17,7 @@ beforeEach(async () => {
   vault = await startFakeVault()
   env = { SECRETS_SOURCE: 'vault', VAULT_ADDR: vault.url, VAULT_TOKEN: vault.token }
   store('providers/twilio', { 'account-sid': SID, 'auth-token': 'from-vault', 'from-number': '+15005550006' })
+  store('providers/vonage', { 'api-key': 'vonage-key', 'api-secret': 'vonage-secret', from: 'Bank' })
   store('database', { url: 'postgres://bank:db-password@db/signatures' })
   store('keys', { 'code-keys': `c:${key(1)}`, 'pii-keys': `p:${key(2)}`, 'index-key': key(3) })
 })
@@ -46,12 +47,15 @@ test('secrets are read with a token, each path once', async () => {
   expect(await loadConfig({ ...env, NODE_ENV: 'production' })).toMatchObject({
     databaseUrl: 'postgres://bank:db-password@db/signatures',
     twilio: { accountSid: SID, authToken: 'from-vault', fromNumber: '+15005550006' },
+    vonage: { apiKey: 'vonage-key', apiSecret: 'vonage-secret', from: 'Bank' },
     keys: { code: { currentId: 'c' }, pii: { currentId: 'p' }, index: Buffer.alloc(32, 3) },
   })
   expect(vault.requests.map(({ method, path }) => `${method} ${path}`).sort()).toEqual([
     'GET /v1/secret/data/signature-router/database',
     'GET /v1/secret/data/signature-router/keys',
+    'GET /v1/secret/data/signature-router/providers/fcm',
     'GET /v1/secret/data/signature-router/providers/twilio',
+    'GET /v1/secret/data/signature-router/providers/vonage',
   ])
 })
 
@@ -126,7 +130,7 @@ test('a refused read is named with its path, and other problems with it', async 
   env = { ...env, VAULT_TOKEN: 'hvs.expired', GRPC_PORT: 'x' }
   expect(await problems()).toEqual([
     'GRPC_PORT: must be a whole number from 0 to 65535',
-    ...['database', 'providers/twilio', 'keys'].map(
+    ...['database', 'providers/twilio', 'keys', 'providers/vonage', 'providers/fcm'].map(
       (path) => `VAULT_PATH_PREFIX: ${path} under it must be readable with a valid token; Vault refused the read (403)`,
     ),
   ])
@@ -153,7 +157,7 @@ test.for<[VaultMode, RegExp]>([
   const found = await problems()
   expect(found.length).toBe(new Set(found).size)
   for (const problem of found) expect(problem).toMatch(expected)
-  expect(vault.requests).toHaveLength(3)
+  expect(vault.requests).toHaveLength(5)
 })
 
 test('a login that answers nothing usable is a problem of VAULT_ADDR', async () => {

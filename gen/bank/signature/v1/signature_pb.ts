@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file bank/signature/v1/signature.proto.
  */
 export const file_bank_signature_v1_signature: GenFile = /*@__PURE__*/
-  fileDesc("CiFiYW5rL3NpZ25hdHVyZS92MS9zaWduYXR1cmUucHJvdG8SEWJhbmsuc2lnbmF0dXJlLnYxIs0BChVTdGFydFNpZ25hdHVyZVJlcXVlc3QSFwoPaWRlbXBvdGVuY3lfa2V5GAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJEhQKDHBob25lX251bWJlchgDIAEoCRIzCgt0cmFuc2FjdGlvbhgEIAEoCzIeLmJhbmsuc2lnbmF0dXJlLnYxLlRyYW5zYWN0aW9uEisKB2NoYW5uZWwYBSABKA4yGi5iYW5rLnNpZ25hdHVyZS52MS5DaGFubmVsEg4KBmxvY2FsZRgGIAEoCSJ6ChZTdGFydFNpZ25hdHVyZVJlc3BvbnNlEi8KCXNpZ25hdHVyZRgBIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLlNpZ25hdHVyZRIvCgljaGFsbGVuZ2UYAiABKAsyHC5iYW5rLnNpZ25hdHVyZS52MS5DaGFsbGVuZ2UiKwoTR2V0Q2hhbGxlbmdlUmVxdWVzdBIUCgxjaGFsbGVuZ2VfaWQYASABKAkiRwoUR2V0Q2hhbGxlbmdlUmVzcG9uc2USLwoJY2hhbGxlbmdlGAEgASgLMhwuYmFuay5zaWduYXR1cmUudjEuQ2hhbGxlbmdlInMKGENvbXBsZXRlU2lnbmF0dXJlUmVxdWVzdBIUCgxzaWduYXR1cmVfaWQYASABKAkSDAoEY29kZRgCIAEoCRIzCgt0cmFuc2FjdGlvbhgDIAEoCzIeLmJhbmsuc2lnbmF0dXJlLnYxLlRyYW5zYWN0aW9uIkwKGUNvbXBsZXRlU2lnbmF0dXJlUmVzcG9uc2USLwoJc2lnbmF0dXJlGAEgASgLMhwuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlIisKE0dldFNpZ25hdHVyZVJlcXVlc3QSFAoMc2lnbmF0dXJlX2lkGAEgASgJIkcKFEdldFNpZ25hdHVyZVJlc3BvbnNlEi8KCXNpZ25hdHVyZRgBIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLlNpZ25hdHVyZSKJAQoLVHJhbnNhY3Rpb24SIgoGYW1vdW50GAEgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXkSEgoKcGF5ZWVfbmFtZRgCIAEoCRIVCg1wYXllZV9hY2NvdW50GAMgASgJEhgKEHRyYW5zYWN0aW9uX3R5cGUYBCABKAkSEQoJcmVmZXJlbmNlGAUgASgJIuACCglTaWduYXR1cmUSCgoCaWQYASABKAkSMgoGc3RhdHVzGAIgASgOMiIuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlU3RhdHVzEjMKC3RyYW5zYWN0aW9uGAMgASgLMh4uYmFuay5zaWduYXR1cmUudjEuVHJhbnNhY3Rpb24SFQoNY2hhbGxlbmdlX2lkcxgEIAMoCRIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKCHRpbWVsaW5lGAggAygLMiAuYmFuay5zaWduYXR1cmUudjEuVGltZWxpbmVFdmVudCL4AwoJQ2hhbGxlbmdlEgoKAmlkGAEgASgJEhQKDHNpZ25hdHVyZV9pZBgCIAEoCRIrCgdjaGFubmVsGAMgASgOMhouYmFuay5zaWduYXR1cmUudjEuQ2hhbm5lbBIQCghwcm92aWRlchgEIAEoCRIyCgZzdGF0dXMYBSABKA4yIi5iYW5rLnNpZ25hdHVyZS52MS5DaGFsbGVuZ2VTdGF0dXMSOgoPZGVsaXZlcnlfc3RhdHVzGAYgASgOMiEuYmFuay5zaWduYXR1cmUudjEuRGVsaXZlcnlTdGF0dXMSHQoVcHJvdmlkZXJfY2hhbGxlbmdlX2lkGAcgASgJEhsKE21hc2tlZF9waG9uZV9udW1iZXIYCCABKAkSFwoPdHJpZXNfcmVtYWluaW5nGAkgASgFEi8KC2NyZWF0ZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCglzZW5kX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI0CgdmYWlsdXJlGA0gASgLMiMuYmFuay5zaWduYXR1cmUudjEuQ2hhbGxlbmdlRmFpbHVyZSI/ChBDaGFsbGVuZ2VGYWlsdXJlEg4KBnJlYXNvbhgBIAEoCRIbChNwcm92aWRlcl9lcnJvcl9jb2RlGAIgASgJIt8BCg1UaW1lbGluZUV2ZW50EhAKCHBvc2l0aW9uGAEgASgFEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBHR5cGUYAyABKAkSFAoMY2hhbGxlbmdlX2lkGAQgASgJEj4KB2RldGFpbHMYBSADKAsyLS5iYW5rLnNpZ25hdHVyZS52MS5UaW1lbGluZUV2ZW50LkRldGFpbHNFbnRyeRouCgxEZXRhaWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASpYCgdDaGFubmVsEhcKE0NIQU5ORUxfVU5TUEVDSUZJRUQQABIPCgtDSEFOTkVMX1NNUxABEhEKDUNIQU5ORUxfVk9JQ0UQAhIQCgxDSEFOTkVMX1BVU0gQAyrHAQoPU2lnbmF0dXJlU3RhdHVzEiAKHFNJR05BVFVSRV9TVEFUVVNfVU5TUEVDSUZJRUQQABIcChhTSUdOQVRVUkVfU1RBVFVTX1BFTkRJTkcQARIbChdTSUdOQVRVUkVfU1RBVFVTX1NJR05FRBACEhsKF1NJR05BVFVSRV9TVEFUVVNfRkFJTEVEEAMSHAoYU0lHTkFUVVJFX1NUQVRVU19FWFBJUkVEEAQSHAoYU0lHTkFUVVJFX1NUQVRVU19BQk9SVEVEEAUq5wEKD0NoYWxsZW5nZVN0YXR1cxIgChxDSEFMTEVOR0VfU1RBVFVTX1VOU1BFQ0lGSUVEEAASHAoYQ0hBTExFTkdFX1NUQVRVU19QRU5ESU5HEAESGQoVQ0hBTExFTkdFX1NUQVRVU19TRU5UEAISHgoaQ0hBTExFTkdFX1NUQVRVU19DT01QTEVURUQQAxIbChdDSEFMTEVOR0VfU1RBVFVTX0ZBSUxFRBAEEhwKGENIQUxMRU5HRV9TVEFUVVNfRVhQSVJFRBAFEh4KGkNIQUxMRU5HRV9TVEFUVVNfQ0FOQ0VMTEVEEAYqxgEKDkRlbGl2ZXJ5U3RhdHVzEh8KG0RFTElWRVJZX1NUQVRVU19VTlNQRUNJRklFRBAAEhsKF0RFTElWRVJZX1NUQVRVU19VTktOT1dOEAESHAoYREVMSVZFUllfU1RBVFVTX0FDQ0VQVEVEEAISGAoUREVMSVZFUllfU1RBVFVTX1NFTlQQAxIdChlERUxJVkVSWV9TVEFUVVNfREVMSVZFUkVEEAQSHwobREVMSVZFUllfU1RBVFVTX1VOREVMSVZFUkVEEAUytQMKEFNpZ25hdHVyZVNlcnZpY2USZQoOU3RhcnRTaWduYXR1cmUSKC5iYW5rLnNpZ25hdHVyZS52MS5TdGFydFNpZ25hdHVyZVJlcXVlc3QaKS5iYW5rLnNpZ25hdHVyZS52MS5TdGFydFNpZ25hdHVyZVJlc3BvbnNlEmQKDEdldENoYWxsZW5nZRImLmJhbmsuc2lnbmF0dXJlLnYxLkdldENoYWxsZW5nZVJlcXVlc3QaJy5iYW5rLnNpZ25hdHVyZS52MS5HZXRDaGFsbGVuZ2VSZXNwb25zZSIDkAIBEm4KEUNvbXBsZXRlU2lnbmF0dXJlEisuYmFuay5zaWduYXR1cmUudjEuQ29tcGxldGVTaWduYXR1cmVSZXF1ZXN0GiwuYmFuay5zaWduYXR1cmUudjEuQ29tcGxldGVTaWduYXR1cmVSZXNwb25zZRJkCgxHZXRTaWduYXR1cmUSJi5iYW5rLnNpZ25hdHVyZS52MS5HZXRTaWduYXR1cmVSZXF1ZXN0GicuYmFuay5zaWduYXR1cmUudjEuR2V0U2lnbmF0dXJlUmVzcG9uc2UiA5ACAUIZChVjb20uYmFuay5zaWduYXR1cmUudjFQAWIGcHJvdG8z", [file_google_protobuf_timestamp, file_google_type_money]);
+  fileDesc("CiFiYW5rL3NpZ25hdHVyZS92MS9zaWduYXR1cmUucHJvdG8SEWJhbmsuc2lnbmF0dXJlLnYxIvsBChVTdGFydFNpZ25hdHVyZVJlcXVlc3QSFwoPaWRlbXBvdGVuY3lfa2V5GAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJEhQKDHBob25lX251bWJlchgDIAEoCRIzCgt0cmFuc2FjdGlvbhgEIAEoCzIeLmJhbmsuc2lnbmF0dXJlLnYxLlRyYW5zYWN0aW9uEisKB2NoYW5uZWwYBSABKA4yGi5iYW5rLnNpZ25hdHVyZS52MS5DaGFubmVsEg4KBmxvY2FsZRgGIAEoCRISCgpwdXNoX3Rva2VuGAcgASgJEhgKEGN1c3RvbWVyX3NlZ21lbnQYCCABKAkiegoWU3RhcnRTaWduYXR1cmVSZXNwb25zZRIvCglzaWduYXR1cmUYASABKAsyHC5iYW5rLnNpZ25hdHVyZS52MS5TaWduYXR1cmUSLwoJY2hhbGxlbmdlGAIgASgLMhwuYmFuay5zaWduYXR1cmUudjEuQ2hhbGxlbmdlIisKE0dldENoYWxsZW5nZVJlcXVlc3QSFAoMY2hhbGxlbmdlX2lkGAEgASgJIkcKFEdldENoYWxsZW5nZVJlc3BvbnNlEi8KCWNoYWxsZW5nZRgBIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLkNoYWxsZW5nZSJzChhDb21wbGV0ZVNpZ25hdHVyZVJlcXVlc3QSFAoMc2lnbmF0dXJlX2lkGAEgASgJEgwKBGNvZGUYAiABKAkSMwoLdHJhbnNhY3Rpb24YAyABKAsyHi5iYW5rLnNpZ25hdHVyZS52MS5UcmFuc2FjdGlvbiJMChlDb21wbGV0ZVNpZ25hdHVyZVJlc3BvbnNlEi8KCXNpZ25hdHVyZRgBIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLlNpZ25hdHVyZSIrChNHZXRTaWduYXR1cmVSZXF1ZXN0EhQKDHNpZ25hdHVyZV9pZBgBIAEoCSJHChRHZXRTaWduYXR1cmVSZXNwb25zZRIvCglzaWduYXR1cmUYASABKAsyHC5iYW5rLnNpZ25hdHVyZS52MS5TaWduYXR1cmUiiQEKC1RyYW5zYWN0aW9uEiIKBmFtb3VudBgBIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5EhIKCnBheWVlX25hbWUYAiABKAkSFQoNcGF5ZWVfYWNjb3VudBgDIAEoCRIYChB0cmFuc2FjdGlvbl90eXBlGAQgASgJEhEKCXJlZmVyZW5jZRgFIAEoCSLgAgoJU2lnbmF0dXJlEgoKAmlkGAEgASgJEjIKBnN0YXR1cxgCIAEoDjIiLmJhbmsuc2lnbmF0dXJlLnYxLlNpZ25hdHVyZVN0YXR1cxIzCgt0cmFuc2FjdGlvbhgDIAEoCzIeLmJhbmsuc2lnbmF0dXJlLnYxLlRyYW5zYWN0aW9uEhUKDWNoYWxsZW5nZV9pZHMYBCADKAkSLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1jb21wbGV0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCgh0aW1lbGluZRgIIAMoCzIgLmJhbmsuc2lnbmF0dXJlLnYxLlRpbWVsaW5lRXZlbnQi8wQKCUNoYWxsZW5nZRIKCgJpZBgBIAEoCRIUCgxzaWduYXR1cmVfaWQYAiABKAkSKwoHY2hhbm5lbBgDIAEoDjIaLmJhbmsuc2lnbmF0dXJlLnYxLkNoYW5uZWwSEAoIcHJvdmlkZXIYBCABKAkSMgoGc3RhdHVzGAUgASgOMiIuYmFuay5zaWduYXR1cmUudjEuQ2hhbGxlbmdlU3RhdHVzEjoKD2RlbGl2ZXJ5X3N0YXR1cxgGIAEoDjIhLmJhbmsuc2lnbmF0dXJlLnYxLkRlbGl2ZXJ5U3RhdHVzEh0KFXByb3ZpZGVyX2NoYWxsZW5nZV9pZBgHIAEoCRIbChNtYXNrZWRfcGhvbmVfbnVtYmVyGAggASgJEhcKD3RyaWVzX3JlbWFpbmluZxgJIAEoBRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJc2VuZF90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNAoHZmFpbHVyZRgNIAEoCzIjLmJhbmsuc2lnbmF0dXJlLnYxLkNoYWxsZW5nZUZhaWx1cmUSHQoVcm91dGluZ190YWJsZV92ZXJzaW9uGA4gASgFEhYKDnJvdXRlX3ByaW9yaXR5GA8gASgFEg4KBmNob2ljZRgQIAEoCRIyCgtwYXNzZWRfb3ZlchgRIAMoCzIdLmJhbmsuc2lnbmF0dXJlLnYxLlBhc3NlZE92ZXIiWwoKUGFzc2VkT3ZlchIQCghwcm92aWRlchgBIAEoCRIrCgdjaGFubmVsGAIgASgOMhouYmFuay5zaWduYXR1cmUudjEuQ2hhbm5lbBIOCgZyZWFzb24YAyABKAkiPwoQQ2hhbGxlbmdlRmFpbHVyZRIOCgZyZWFzb24YASABKAkSGwoTcHJvdmlkZXJfZXJyb3JfY29kZRgCIAEoCSLfAQoNVGltZWxpbmVFdmVudBIQCghwb3NpdGlvbhgBIAEoBRIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgR0eXBlGAMgASgJEhQKDGNoYWxsZW5nZV9pZBgEIAEoCRI+CgdkZXRhaWxzGAUgAygLMi0uYmFuay5zaWduYXR1cmUudjEuVGltZWxpbmVFdmVudC5EZXRhaWxzRW50cnkaLgoMRGV0YWlsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEqWAoHQ2hhbm5lbBIXChNDSEFOTkVMX1VOU1BFQ0lGSUVEEAASDwoLQ0hBTk5FTF9TTVMQARIRCg1DSEFOTkVMX1ZPSUNFEAISEAoMQ0hBTk5FTF9QVVNIEAMqxwEKD1NpZ25hdHVyZVN0YXR1cxIgChxTSUdOQVRVUkVfU1RBVFVTX1VOU1BFQ0lGSUVEEAASHAoYU0lHTkFUVVJFX1NUQVRVU19QRU5ESU5HEAESGwoXU0lHTkFUVVJFX1NUQVRVU19TSUdORUQQAhIbChdTSUdOQVRVUkVfU1RBVFVTX0ZBSUxFRBADEhwKGFNJR05BVFVSRV9TVEFUVVNfRVhQSVJFRBAEEhwKGFNJR05BVFVSRV9TVEFUVVNfQUJPUlRFRBAFKucBCg9DaGFsbGVuZ2VTdGF0dXMSIAocQ0hBTExFTkdFX1NUQVRVU19VTlNQRUNJRklFRBAAEhwKGENIQUxMRU5HRV9TVEFUVVNfUEVORElORxABEhkKFUNIQUxMRU5HRV9TVEFUVVNfU0VOVBACEh4KGkNIQUxMRU5HRV9TVEFUVVNfQ09NUExFVEVEEAMSGwoXQ0hBTExFTkdFX1NUQVRVU19GQUlMRUQQBBIcChhDSEFMTEVOR0VfU1RBVFVTX0VYUElSRUQQBRIeChpDSEFMTEVOR0VfU1RBVFVTX0NBTkNFTExFRBAGKsYBCg5EZWxpdmVyeVN0YXR1cxIfChtERUxJVkVSWV9TVEFUVVNfVU5TUEVDSUZJRUQQABIbChdERUxJVkVSWV9TVEFUVVNfVU5LTk9XThABEhwKGERFTElWRVJZX1NUQVRVU19BQ0NFUFRFRBACEhgKFERFTElWRVJZX1NUQVRVU19TRU5UEAMSHQoZREVMSVZFUllfU1RBVFVTX0RFTElWRVJFRBAEEh8KG0RFTElWRVJZX1NUQVRVU19VTkRFTElWRVJFRBAFMrUDChBTaWduYXR1cmVTZXJ2aWNlEmUKDlN0YXJ0U2lnbmF0dXJlEiguYmFuay5zaWduYXR1cmUudjEuU3RhcnRTaWduYXR1cmVSZXF1ZXN0GikuYmFuay5zaWduYXR1cmUudjEuU3RhcnRTaWduYXR1cmVSZXNwb25zZRJkCgxHZXRDaGFsbGVuZ2USJi5iYW5rLnNpZ25hdHVyZS52MS5HZXRDaGFsbGVuZ2VSZXF1ZXN0GicuYmFuay5zaWduYXR1cmUudjEuR2V0Q2hhbGxlbmdlUmVzcG9uc2UiA5ACARJuChFDb21wbGV0ZVNpZ25hdHVyZRIrLmJhbmsuc2lnbmF0dXJlLnYxLkNvbXBsZXRlU2lnbmF0dXJlUmVxdWVzdBosLmJhbmsuc2lnbmF0dXJlLnYxLkNvbXBsZXRlU2lnbmF0dXJlUmVzcG9uc2USZAoMR2V0U2lnbmF0dXJlEiYuYmFuay5zaWduYXR1cmUudjEuR2V0U2lnbmF0dXJlUmVxdWVzdBonLmJhbmsuc2lnbmF0dXJlLnYxLkdldFNpZ25hdHVyZVJlc3BvbnNlIgOQAgFCGQoVY29tLmJhbmsuc2lnbmF0dXJlLnYxUAFiBnByb3RvMw", [file_google_protobuf_timestamp, file_google_type_money]);
 
 /**
  * @generated from message bank.signature.v1.StartSignatureRequest
@@ -62,6 +62,22 @@ export type StartSignatureRequest = Message<"bank.signature.v1.StartSignatureReq
    * @generated from field: string locale = 6;
    */
   locale: string;
+
+  /**
+   * Where the customer's app gets push messages: its FCM registration token, up to 4,096 characters. Stored encrypted.
+   * Without one, push is passed over.
+   *
+   * @generated from field: string push_token = 7;
+   */
+  pushToken: string;
+
+  /**
+   * Your segment of the customer, for example "BUSINESS"; rows of the routing table may match on it. Up to 64
+   * characters.
+   *
+   * @generated from field: string customer_segment = 8;
+   */
+  customerSegment: string;
 };
 
 /**
@@ -367,14 +383,14 @@ export type Challenge = Message<"bank.signature.v1.Challenge"> & {
   signatureId: string;
 
   /**
-   * The channel that the route chose.
+   * The channel it goes over.
    *
    * @generated from field: bank.signature.v1.Channel channel = 3;
    */
   channel: Channel;
 
   /**
-   * The provider that the route chose, for example "twilio-sms".
+   * The provider that sends it, for example "twilio-sms".
    *
    * @generated from field: string provider = 4;
    */
@@ -442,6 +458,35 @@ export type Challenge = Message<"bank.signature.v1.Challenge"> & {
    * @generated from field: bank.signature.v1.ChallengeFailure failure = 13;
    */
   failure?: ChallengeFailure | undefined;
+
+  /**
+   * The version of the routing table that chose the provider. 0 for challenges from before there were versions.
+   *
+   * @generated from field: int32 routing_table_version = 14;
+   */
+  routingTableVersion: number;
+
+  /**
+   * The priority of the row that did.
+   *
+   * @generated from field: int32 route_priority = 15;
+   */
+  routePriority: number;
+
+  /**
+   * Why it was this provider: FIRST_IN_LINE, DRAWN_BY_WEIGHT, NEXT_PROVIDER of the channel or NEXT_CHANNEL of the row. Empty
+   * for challenges from before rows had several.
+   *
+   * @generated from field: string choice = 16;
+   */
+  choice: string;
+
+  /**
+   * Those that came before it in order, and why each was passed over.
+   *
+   * @generated from field: repeated bank.signature.v1.PassedOver passed_over = 17;
+   */
+  passedOver: PassedOver[];
 };
 
 /**
@@ -450,6 +495,43 @@ export type Challenge = Message<"bank.signature.v1.Challenge"> & {
  */
 export const ChallengeSchema: GenMessage<Challenge> = /*@__PURE__*/
   messageDesc(file_bank_signature_v1_signature, 10);
+
+/**
+ * A provider that came before the one used.
+ *
+ * @generated from message bank.signature.v1.PassedOver
+ */
+export type PassedOver = Message<"bank.signature.v1.PassedOver"> & {
+  /**
+   * For example "vonage-sms".
+   *
+   * @generated from field: string provider = 1;
+   */
+  provider: string;
+
+  /**
+   * Its channel.
+   *
+   * @generated from field: bank.signature.v1.Channel channel = 2;
+   */
+  channel: Channel;
+
+  /**
+   * Not called: PAUSED, BREAKER_OPEN, NOT_CONFIGURED, NO_PUSH_TOKEN, or RECIPIENT_REFUSED (another provider of the
+   * channel was told that the recipient can't be reached). Called: PROVIDER_UNAVAILABLE, DESTINATION_UNREACHABLE, or
+   * OUTCOME_UNKNOWN (the message may have been sent; its code is cancelled).
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message bank.signature.v1.PassedOver.
+ * Use `create(PassedOverSchema)` to create a new message.
+ */
+export const PassedOverSchema: GenMessage<PassedOver> = /*@__PURE__*/
+  messageDesc(file_bank_signature_v1_signature, 11);
 
 /**
  * Why a challenge failed.
@@ -477,7 +559,7 @@ export type ChallengeFailure = Message<"bank.signature.v1.ChallengeFailure"> & {
  * Use `create(ChallengeFailureSchema)` to create a new message.
  */
 export const ChallengeFailureSchema: GenMessage<ChallengeFailure> = /*@__PURE__*/
-  messageDesc(file_bank_signature_v1_signature, 11);
+  messageDesc(file_bank_signature_v1_signature, 12);
 
 /**
  * One thing that happened to a signature. Written together with the change it tells of, and never altered.
@@ -526,7 +608,7 @@ export type TimelineEvent = Message<"bank.signature.v1.TimelineEvent"> & {
  * Use `create(TimelineEventSchema)` to create a new message.
  */
 export const TimelineEventSchema: GenMessage<TimelineEvent> = /*@__PURE__*/
-  messageDesc(file_bank_signature_v1_signature, 12);
+  messageDesc(file_bank_signature_v1_signature, 13);
 
 /**
  * How a code travels.
@@ -791,17 +873,26 @@ export const SignatureService: GenService<{
    * Starts a signature and sends its code.
    *
    * The same idempotency key with the same request gives the same signature and sends no second message, so a call
-   * that ended without an answer is simply made again. The answer is OK as soon as the provider took the message, and
-   * also when its answer never came: then the challenge is PENDING with delivery status UNKNOWN, the code may well have
-   * arrived, and it can be completed.
+   * that ended without an answer is simply made again. The answer is OK as soon as a provider took the message, and
+   * also when the last one's answer never came: then the challenge is PENDING with delivery status UNKNOWN, the code may
+   * well have arrived, and it can be completed.
+   *
+   * When a provider fails, the next one of its route is tried, each with a challenge and a code of its own; a code sent
+   * before is dead by then. Who was passed over, and why, is in the challenge and in the timeline.
+   *
+   * A push is a data message: signature_id, challenge_id, text (amount and payee), code, expires_at. Your app shows the
+   * code once it is unlocked, and never in a notification.
    *
    * Errors:
    *   - FAILED_PRECONDITION, DESTINATION_UNREACHABLE: this phone number can't receive the code. Ask for another one.
+   *     With provider_error_code NO_PUSH_TOKEN: only push would serve, and the request had no token. Nothing was stored.
    *   - FAILED_PRECONDITION, NO_ROUTE: no row of the routing table matches. Nothing was stored.
    *   - FAILED_PRECONDITION, IDEMPOTENCY_KEY_REUSED: the key belongs to another request. Make a new one.
    *   - ABORTED, IDEMPOTENCY_IN_PROGRESS: the first call with this key is still sending. Wait as RetryInfo says.
-   *   - UNAVAILABLE, PROVIDER_UNAVAILABLE: no provider took the message, and the signature has failed. The metadata
-   *     has provider and provider_error_code. Start another signature, with a new key.
+   *   - UNAVAILABLE, PROVIDER_UNAVAILABLE: no provider took the message. The metadata has provider and
+   *     provider_error_code. With a signature_id, that signature has failed: start another one, with a new key. Without,
+   *     every provider of the route is paused or has failed so often that none was called, and nothing was stored: wait
+   *     as RetryInfo says, and use the same key.
    *
    * @generated from rpc bank.signature.v1.SignatureService.StartSignature
    */

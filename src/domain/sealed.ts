@@ -1,0 +1,38 @@
+import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
+import { lengthPrefixed } from './fields.ts'
+import { currentKey, type KeyRing, keyById } from './keys.ts'
+
+/** A personal value as it is kept: AES-256-GCM, as nonce (12 bytes), ciphertext, tag (16 bytes). */
+export interface Sealed {
+  keyId: string
+  ciphertext: Buffer
+}
+
+/**
+ * Encrypts a value for one place, named by the id of its row and, where a row has several such, by its column: the
+ * ciphertext moved to another place can't be opened.
+ */
+export function seal(keys: KeyRing, value: string, place: string): Sealed {
+  const { id, key } = currentKey(keys)
+  const nonce = randomBytes(12)
+  const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(place))
+  return {
+    keyId: id,
+    ciphertext: Buffer.concat([nonce, cipher.update(value, 'utf8'), cipher.final(), cipher.getAuthTag()]),
+  }
+}
+
+/** Decrypts a value. Throws when key, place or ciphertext aren't the ones it was sealed with. */
+export function unseal(keys: KeyRing, { keyId, ciphertext }: Sealed, place: string): string {
+  const decipher = createDecipheriv('aes-256-gcm', keyById(keys, keyId), ciphertext.subarray(0, 12))
+    .setAAD(Buffer.from(place))
+    .setAuthTag(ciphertext.subarray(-16))
+  return decipher.update(ciphertext.subarray(12, -16), undefined, 'utf8') + decipher.final('utf8')
+}
+
+/** Finds what was stored for a customer, a phone number or a push token without storing any of them. */
+export function lookUpHmac(indexKey: Buffer, kind: 'customer' | 'phone' | 'push token', value: string): Buffer {
+  return createHmac('sha256', indexKey)
+    .update(lengthPrefixed([kind, value]))
+    .digest()
+}

@@ -1,0 +1,130 @@
+import type { FailureClass } from '../domain/delivery.ts'
+import { createAccessTokens, type ServiceAccount } from './google-access-token.ts'
+import { exchange, type HttpAnswer, isAccepted, isObject, jsonOf, proofOf, refusal } from './http-exchange.ts'
+import { type ChallengeMessage, ProviderError, type SignatureProvider, secondsLeft } from './provider.ts'
+import { pushTexts } from './texts.ts'
+
+export interface FcmPushConfig {
+  serviceAccount: ServiceAccount
+  /** Without path, for example https://fcm.googleapis.com. */
+  apiUrl: string
+  /** For each call. */
+  timeoutMs: number
+  clock: () => Date
+}
+
+const NAME = 'fcm-push'
+const SCOPE = 'https://www.googleapis.com/auth/firebase.messaging'
+
+/** https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode: what a code means where its HTTP status does not tell. */
+const MEANING: Record<string, FailureClass> = {
+  UNREGISTERED: 'recipient', // the app is gone, or has another token by now
+  SENDER_ID_MISMATCH: 'ours', // the app registered with another project than our service account's
+  THIRD_PARTY_AUTH_ERROR: 'ours', // the project's APNs key is wrong, which no other access token helps
+}
+
+const CODE = /^[A-Z_]{1,64}$/
+/** https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages#Message */
+const MESSAGE_NAME = /^projects\/[!-~]+\/messages\/[!-~]+$/
+/** https://firebase.google.com/docs/cloud-messaging/scale-fcm: how long to wait after a 429 that does not say. */
+const QUOTA_SECONDS = '60'
+
+/**
+ * Push messages over Firebase Cloud Messaging, HTTP v1: https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages/send
+ * They hold data only, so that the system shows nothing of them: the app does, and the code only when it is unlocked.
+ */
+export function createFcmPush({ serviceAccount, apiUrl, timeoutMs, clock }: FcmPushConfig): SignatureProvider {
+  const tokens = createAccessTokens({ provider: NAME, serviceAccount, scope: SCOPE, timeoutMs, clock })
+  const url = `${apiUrl}/v1/projects/${serviceAccount.projectId}/messages:send`
+
+  async function send(body: object, signal: AbortSignal): Promise<HttpAnswer> {
+    const token = await tokens.get(signal)
+    const init = {
+      method: 'POST',
+      headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' },
+      body: JSON.stringify(body),
+    }
+    const answer = await exchange(NAME, url, init, signal)
+    // Tokens can end before their time: the next call gets another.
+    if (answer.status === 401) tokens.forget(token)
+    return answer
+  }
+
+  return {
+    name: NAME,
+    channel: 'PUSH',
+    timeoutMs,
+    async sendChallenge(message, signal) {
+      if (!message.pushToken) throw new ProviderError(NAME, 'NO_PUSH_TOKEN', 'recipient')
+      const answer = await send({ message: dataMessage(message, message.pushToken, clock()) }, signal)
+      const { name } = jsonOf(answer)
+      if (!isAccepted(answer)) throw fcmRefusal(answer)
+      if (typeof name !== 'string' || !MESSAGE_NAME.test(name)) {
+        throw new ProviderError(NAME, 'UNUSABLE_BODY', 'unproven')
+      }
+      const sentAt = clock()
+      return { providerChallengeId: name, providerProof: proofOf(answer, sentAt), sentAt }
+    },
+    async isAvailable(signal) {
+      return send({ validate_only: true, message: { topic: 'availability' } }, signal).then(isAccepted, () => false)
+    },
+  }
+}
+
+/** https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages#Message; every value of data is text. */
+function dataMessage(message: ChallengeMessage, token: string, now: Date) {
+  const { signatureId, challengeId, code, transaction, locale, expiresAt } = message
+  return {
+    token,
+    data: {
+      signature_id: signatureId,
+      challenge_id: challengeId,
+      ...pushTexts(transaction, locale),
+      code,
+      expires_at: expiresAt.toISOString(),
+    },
+    android: { priority: 'HIGH', ttl: `${secondsLeft(message, now)}s` },
+    apns: {
+      // Apple allows a background message no higher priority:
+      // https://developer.apple.com/documentation/usernotifications/pushing-background-updates-to-your-app
+      headers: {
+        'apns-push-type': 'background',
+        'apns-priority': '5',
+        'apns-expiration': String(Math.floor(expiresAt.getTime() / 1_000)),
+      },
+      payload: { aps: { 'content-available': 1 } },
+    },
+  }
+}
+
+function fcmRefusal(answer: HttpAnswer): ProviderError {
+  const { code, isAboutToken } = fcmError(answer)
+  // Of our credentials only the access token changes, and it is forgotten: trying again may well succeed.
+  if (answer.status === 401 && code !== 'THIRD_PARTY_AUTH_ERROR') {
+    return new ProviderError(NAME, code ?? 'HTTP_401', 'transient')
+  }
+  const meanings = isAboutToken ? { ...MEANING, INVALID_ARGUMENT: 'recipient' as const } : MEANING
+  const headers = answer.status === 429 ? { 'retry-after': QUOTA_SECONDS, ...answer.headers } : answer.headers
+  return refusal(NAME, { ...answer, headers }, code, meanings)
+}
+
+/**
+ * https://firebase.google.com/docs/cloud-messaging/error-codes: an invalid argument with an FcmError is the registration
+ * token, one with a BadRequest is the field that it names.
+ */
+function fcmError(answer: HttpAnswer): { code: string | undefined; isAboutToken: boolean } {
+  const { error } = jsonOf(answer)
+  if (!isObject(error)) return { code: undefined, isAboutToken: false }
+  const details = Array.isArray(error.details) ? error.details.filter(isObject) : []
+  const fields = details.flatMap(({ fieldViolations }) => (Array.isArray(fieldViolations) ? fieldViolations : []))
+  const errorCode = details.map(({ errorCode }) => errorCode).find((code) => typeof code === 'string')
+  const code = errorCode ?? error.status
+  return {
+    code: typeof code === 'string' && CODE.test(code) ? code : undefined,
+    isAboutToken: fields.length > 0 ? fields.every((field) => isTokenField(field)) : errorCode !== undefined,
+  }
+}
+
+function isTokenField(violation: unknown): boolean {
+  return isObject(violation) && violation.field === 'message.token'
+}

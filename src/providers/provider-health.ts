@@ -1,0 +1,147 @@
+import { CircuitState, CountBreaker, circuitBreaker, handleWhen, isBrokenCircuitError, noop } from 'cockatiel'
+import type { Logger } from '../telemetry/logger.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { ProviderError } from './provider.ts'
+
+/** How a circuit breaker stands; OFF when there is none. */
+export type BreakerState = 'OFF' | 'CLOSED' | 'OPEN' | 'HALF_OPEN'
+
+/** What this process sees of a provider: its calls, and whether more of them make sense. */
+export interface ProviderHealth {
+  readonly breaker: BreakerState
+  /** How long no call should be made, in milliseconds; 0 when one may be. */
+  breakMs(): number
+  /**
+   * Makes a call and counts how it ended. Not against the provider: what was the recipient's fault, and whatever
+   * `isExcused` says of once it has failed, such as a caller who did not wait. Throws what the call throws.
+   */
+  observe<T>(call: () => Promise<T>, isExcused: () => boolean): Promise<T>
+  /** The calls of the last {@link RECENT_MS}. */
+  recent(): RecentCalls
+}
+
+export interface RecentCalls {
+  windowMs: number
+  calls: number
+  errorRate: number
+  medianMs: number
+  p95Ms: number
+}
+
+const RECENT_MS = 5 * 60_000
+/** Enough for figures that mean something, and little to keep. */
+const MAX_RECENT = 2_000
+
+/** A breaker looks at the last calls, and at no fewer than 10 of them. */
+const WINDOW_CALLS = { size: 20, minimumNumberOfCalls: 10 }
+/** It opens above this part of failures, which for up to 20 calls is half of them and more. */
+const THRESHOLD = 0.49
+const OPEN_MS = 30_000
+
+const STATES: Record<CircuitState, BreakerState> = {
+  [CircuitState.Closed]: 'CLOSED',
+  [CircuitState.Open]: 'OPEN',
+  [CircuitState.HalfOpen]: 'HALF_OPEN',
+  [CircuitState.Isolated]: 'OPEN',
+}
+
+/** The health of the provider of that name. */
+export type HealthOf = (provider: string) => ProviderHealth
+
+interface HealthTools {
+  /** False leaves providers without circuit breakers. */
+  breaker: boolean
+  metrics: Metrics
+  log: Logger
+}
+
+/** Watches these providers. */
+export function watchHealth(providers: readonly string[], tools: HealthTools): HealthOf {
+  const watched = new Map(providers.map((provider) => [provider, createHealth(provider, tools)]))
+  return (provider) => {
+    const health = watched.get(provider)
+    if (!health) throw new Error(`${provider} is not watched`)
+    return health
+  }
+}
+
+function createHealth(provider: string, { breaker, metrics, log }: HealthTools): ProviderHealth {
+  const calls: { endedAt: number; ms: number; failed: boolean }[] = []
+  let openUntil = 0
+
+  const circuit = circuitBreaker(
+    handleWhen((error) => error instanceof CountedFailure),
+    { halfOpenAfter: OPEN_MS, breaker: new CountBreaker({ ...WINDOW_CALLS, threshold: THRESHOLD }) },
+  )
+  const state = () => (breaker ? STATES[circuit.state] : 'OFF')
+  const show = () => metrics.showBreaker(provider, state())
+  show()
+  circuit.onStateChange(() => {
+    openUntil = Date.now() + OPEN_MS
+    show()
+    log.warn({ provider, state: state() }, 'circuit breaker')
+  })
+  const policy = breaker ? circuit : noop
+
+  return {
+    get breaker() {
+      return state()
+    },
+    breakMs() {
+      switch (state()) {
+        case 'OPEN':
+          return Math.max(0, openUntil - Date.now())
+        case 'HALF_OPEN':
+          return 1_000 // the one call that tries it takes about as long
+        default:
+          return 0
+      }
+    },
+    async observe(call, isExcused) {
+      const startedAt = performance.now()
+      const end = (failed: boolean) => {
+        const endedAt = performance.now()
+        calls.push({ endedAt, ms: endedAt - startedAt, failed })
+        if (calls.length > MAX_RECENT) calls.shift()
+      }
+      try {
+        return await policy.execute(async () => {
+          try {
+            const result = await call()
+            end(false)
+            return result
+          } catch (error) {
+            const isRecipient = error instanceof ProviderError && error.failureClass === 'recipient'
+            // The call that tries an open circuit must not close it by having been cut short.
+            const counts = !isRecipient && (circuit.state === CircuitState.HalfOpen || !isExcused())
+            end(counts)
+            throw counts ? new CountedFailure(error) : error
+          }
+        })
+      } catch (error) {
+        if (error instanceof CountedFailure) throw error.cause
+        throw isBrokenCircuitError(error) ? new ProviderError(provider, 'BREAKER_OPEN', 'ours') : error
+      }
+    },
+    recent() {
+      const since = performance.now() - RECENT_MS
+      const recent = calls.filter(({ endedAt }) => endedAt >= since)
+      const byTime = recent.map(({ ms }) => ms).toSorted((a, b) => a - b)
+      const quantile = (part: number) => byTime[Math.ceil(byTime.length * part) - 1] ?? 0
+      return {
+        windowMs: RECENT_MS,
+        calls: recent.length,
+        errorRate: recent.length === 0 ? 0 : recent.filter(({ failed }) => failed).length / recent.length,
+        medianMs: quantile(0.5),
+        p95Ms: quantile(0.95),
+      }
+    },
+  }
+}
+
+/** A failure that counts against the provider, on its way through the breaker. */
+class CountedFailure extends Error {
+  constructor(cause: unknown) {
+    super('counted', { cause })
+  }
+}

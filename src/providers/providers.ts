@@ -1,0 +1,42 @@
+import type { Route } from '../domain/routing.ts'
+import { createFcmPush, type FcmPushConfig } from './fcm-push.ts'
+import type { SignatureProvider } from './provider.ts'
+import type { TwilioConfig } from './twilio.ts'
+import { createTwilioSms } from './twilio-sms.ts'
+import { createTwilioVoice } from './twilio-voice.ts'
+import { createVonageSms, type VonageSmsConfig } from './vonage-sms.ts'
+
+/** The vendors that there are credentials for. */
+export interface Vendors {
+  twilio: TwilioConfig | undefined
+  vonage: VonageSmsConfig | undefined
+  fcm: FcmPushConfig | undefined
+}
+
+/** Every provider of these vendors, by name. */
+export function createProviders({ twilio, vonage, fcm }: Vendors): Map<string, SignatureProvider> {
+  const providers = [
+    ...(twilio ? [createTwilioSms(twilio), createTwilioVoice(twilio)] : []),
+    ...(vonage ? [createVonageSms(vonage)] : []),
+    ...(fcm ? [createFcmPush(fcm)] : []),
+  ]
+  return new Map(providers.map((provider) => [provider.name, provider]))
+}
+
+/** What rows ask for that isn't there, a sentence each. */
+export function unknownProviders(
+  routes: readonly Route[],
+  providers: ReadonlyMap<string, SignatureProvider>,
+): string[] {
+  const known = [...providers.values()].map(({ name, channel }) => `${name} for ${channel}`).join(', ')
+  return routes.flatMap(({ priority, channels }) =>
+    channels.flatMap(({ channel, providers: named }) =>
+      named
+        .filter(({ provider }) => providers.get(provider)?.channel !== channel)
+        .map(
+          ({ provider }) =>
+            `the route with priority ${priority} names "${provider}" for ${channel}; there is only ${known}`,
+        ),
+    ),
+  )
+}

@@ -1,0 +1,43 @@
+import type { FailureClass } from '../domain/delivery.ts'
+import type { SignatureProvider } from './provider.ts'
+import { voiceTwiml } from './texts.ts'
+import { createTwilioProvider, type TwilioConfig } from './twilio.ts'
+
+/** https://www.twilio.com/docs/api/errors */
+const MEANING: Record<number, FailureClass> = {
+  13223: 'recipient', // not in the format of a phone number
+  13224: 'recipient', // not supported, or not a valid number
+  13225: 'recipient', // on Twilio's blocklist
+  13226: 'recipient', // an unknown country code
+  13227: 'recipient', // no permission to call this region
+  21202: 'recipient', // a premium number
+  21203: 'recipient', // no permission to call abroad
+  21211: 'recipient', // not a valid phone number
+  21214: 'recipient', // can't be reached
+  21215: 'recipient', // no permission to call this region
+  21216: 'recipient', // on Twilio's blocklist
+  21217: 'recipient', // does not appear to be a valid phone number
+}
+
+/**
+ * Twilio rings for 60 seconds by default, which reaches a mailbox; it names 15 as short enough to hang up before one
+ * answers, and may add 5: https://www.twilio.com/docs/voice/api/call-resource. Below 1 is error 21208.
+ */
+const MAX_RING_SECONDS = 20
+const MIN_RING_SECONDS = 1
+
+/** Calls over Twilio's Calls API: https://www.twilio.com/docs/voice/api/call-resource */
+export function createTwilioVoice(config: TwilioConfig): SignatureProvider {
+  return createTwilioProvider(config, {
+    name: 'twilio-voice',
+    channel: 'VOICE',
+    meanings: MEANING,
+    create: (client, { phone, code, transaction, locale }, secondsLeft) =>
+      client.calls.createWithHttpInfo({
+        to: phone,
+        from: config.fromNumber,
+        twiml: voiceTwiml(code, transaction, locale),
+        timeout: Math.min(MAX_RING_SECONDS, Math.max(MIN_RING_SECONDS, secondsLeft)),
+      }),
+  })
+}

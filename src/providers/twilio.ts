@@ -1,0 +1,97 @@
+import twilio from 'twilio'
+import type { Channel } from '../domain/challenge.ts'
+import type { FailureClass } from '../domain/delivery.ts'
+import { basicAuth, exchange, type HttpAnswer, isAccepted, jsonOf, proofOf, refusal } from './http-exchange.ts'
+import { type ChallengeMessage, ProviderError, type SignatureProvider, secondsLeft } from './provider.ts'
+
+export interface TwilioConfig {
+  accountSid: string
+  authToken: string
+  /** E.164; for text messages an alphanumeric sender id too. */
+  fromNumber: string
+  /** Without path, for example https://api.twilio.com. */
+  apiUrl: string
+  /** For each call. */
+  timeoutMs: number
+  clock: () => Date
+}
+
+/** What one channel does its own way. */
+interface TwilioChannel {
+  name: string
+  channel: Channel
+  /** What a code means where its HTTP status does not tell. */
+  meanings: Record<number, FailureClass>
+  create(client: twilio.Twilio, message: ChallengeMessage, secondsLeft: number): Promise<{ body: { sid: string } }>
+}
+
+interface SdkRequest {
+  method: string
+  uri: string
+  username: string
+  password: string
+  headers: Record<string, string>
+  data?: Record<string, string>
+}
+
+/** https://www.twilio.com/docs/glossary/what-is-a-sid */
+const SID = /^[A-Z]{2}[0-9a-f]{32}$/
+
+/** An adapter over Twilio's REST API, for one of its channels. */
+export function createTwilioProvider(
+  { accountSid, authToken, apiUrl, timeoutMs, clock }: TwilioConfig,
+  { name, channel, meanings, create }: TwilioChannel,
+): SignatureProvider {
+  /** The SDK for one call: it has neither a signal nor a base URL, and keeps no answer that it can't read. */
+  function sdk(signal: AbortSignal) {
+    const seen: { answer?: HttpAnswer } = {}
+    const httpClient = {
+      async request({ method, uri, username, password, headers, data }: SdkRequest) {
+        const { pathname, search } = new URL(uri)
+        const init = {
+          method: method.toUpperCase(),
+          headers: { ...headers, Authorization: basicAuth(username, password) },
+          ...(data && { body: new URLSearchParams(data).toString() }),
+        }
+        const answer = await exchange(name, apiUrl + pathname + search, init, signal)
+        seen.answer = answer
+        return { statusCode: answer.status, headers: answer.headers, body: usableBody(answer) }
+      },
+    }
+    // The SDK types its own class here, but calls nothing of it except request().
+    const client = twilio(accountSid, authToken, { httpClient: httpClient as unknown as twilio.RequestClient })
+    return { client, seen }
+  }
+
+  /** The body of a 2xx with an id in it. Throws for everything else, so that the SDK never puts an answer's text into an error. */
+  function usableBody(answer: HttpAnswer): { sid: string } {
+    const body = jsonOf(answer)
+    if (!isAccepted(answer)) {
+      const code = typeof body.code === 'number' ? String(body.code) : undefined
+      throw refusal(name, answer, code, meanings)
+    }
+    if (typeof body.sid !== 'string' || !SID.test(body.sid)) throw new ProviderError(name, 'UNUSABLE_BODY', 'unproven')
+    return { ...body, sid: body.sid }
+  }
+
+  return {
+    name,
+    channel,
+    timeoutMs,
+    async sendChallenge(message, signal) {
+      const { client, seen } = sdk(signal)
+      const { body } = await create(client, message, secondsLeft(message, clock()))
+      const sentAt = clock()
+      if (!seen.answer) throw new Error('the SDK answered without a call')
+      return { providerChallengeId: body.sid, providerProof: proofOf(seen.answer, sentAt), sentAt }
+    },
+    async isAvailable(signal) {
+      const { client } = sdk(signal)
+      return client.api.v2010
+        .accounts(accountSid)
+        .fetch()
+        .then(({ status }) => status === 'active')
+        .catch(() => false)
+    },
+  }
+}

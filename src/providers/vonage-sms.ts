@@ -1,0 +1,105 @@
+import type { FailureClass } from '../domain/delivery.ts'
+import { basicAuth, exchange, type HttpAnswer, isAccepted, jsonOf, proofOf, refusal } from './http-exchange.ts'
+import { ProviderError, type SignatureProvider, secondsLeft } from './provider.ts'
+import { smsText } from './texts.ts'
+
+export interface VonageSmsConfig {
+  apiKey: string
+  apiSecret: string
+  /** E.164 or an alphanumeric sender id. */
+  from: string
+  /** Without path, for example https://api.nexmo.com. */
+  apiUrl: string
+  /** For each call. */
+  timeoutMs: number
+  clock: () => Date
+}
+
+const NAME = 'vonage-sms'
+
+/** https://developer.vonage.com/en/api-errors/messages: what a code means where its HTTP status does not tell. */
+const MEANING: Record<string, FailureClass> = {
+  1000: 'transient', // throttled
+  1030: 'transient', // internal error
+  1050: 'recipient', // barred from messages
+  1170: 'recipient', // no valid phone number
+  1240: 'recipient', // an illegal number, or one that has opted out
+  1430: 'recipient', // not a recipient of text messages
+}
+
+/** RFC 7807 has a URL there; Vonage's code is its fragment. */
+const CODE = /#([0-9]{4}|[a-z-]{1,40})$/
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+
+/** Vonage accepts 20 to 604,800 seconds, and by default keeps trying for 72 hours. */
+const MIN_TTL_SECONDS = 20
+
+/** Text messages over Vonage's Messages API, version 1: https://developer.vonage.com/en/api/messages */
+export function createVonageSms({
+  apiKey,
+  apiSecret,
+  from,
+  apiUrl,
+  timeoutMs,
+  clock,
+}: VonageSmsConfig): SignatureProvider {
+  const headers = { Authorization: basicAuth(apiKey, apiSecret), Accept: 'application/json' }
+
+  return {
+    name: NAME,
+    channel: 'SMS',
+    timeoutMs,
+    async sendChallenge(message, signal) {
+      const { challengeId, phone, code, transaction, locale } = message
+      const left = secondsLeft(message, clock())
+      const body = {
+        message_type: 'text',
+        channel: 'sms',
+        to: withoutPlus(phone),
+        from: withoutPlus(from),
+        text: smsText(code, transaction, locale, left),
+        ttl: Math.max(MIN_TTL_SECONDS, left),
+        client_ref: challengeId,
+        sms: { encoding_type: 'text' },
+      }
+      const answer = await exchange(
+        NAME,
+        `${apiUrl}/v1/messages`,
+        { method: 'POST', headers: { ...headers, 'Content-Type': 'application/json' }, body: JSON.stringify(body) },
+        signal,
+      )
+      const providerChallengeId = messageUuid(answer)
+      const sentAt = clock()
+      return { providerChallengeId, providerProof: proofOf(answer, sentAt), sentAt }
+    },
+    async isAvailable(signal) {
+      const url = `${accountUrl(apiUrl)}/account/get-balance`
+      return exchange(NAME, url, { method: 'GET', headers }, signal)
+        .then((answer) => isAccepted(answer) && Number(jsonOf(answer).value) > 0)
+        .catch(() => false)
+    },
+  }
+}
+
+/**
+ * Where Vonage tells an account's balance: for its own hosts, of every region, another one than takes messages
+ * (https://developer.vonage.com/en/account/code-snippets/account-balance); for any other the same.
+ */
+export function accountUrl(apiUrl: string): string {
+  return /\.(nexmo|vonage)\.com$/.test(new URL(apiUrl).hostname) ? 'https://rest.nexmo.com' : apiUrl
+}
+
+function messageUuid(answer: HttpAnswer): string {
+  const { message_uuid: id, type } = jsonOf(answer)
+  if (!isAccepted(answer)) {
+    const code = typeof type === 'string' ? CODE.exec(type)?.[1] : undefined
+    throw refusal(NAME, answer, code, MEANING)
+  }
+  if (typeof id !== 'string' || !UUID.test(id)) throw new ProviderError(NAME, 'UNUSABLE_BODY', 'unproven')
+  return id
+}
+
+/** https://developer.vonage.com/en/api/messages: "don't use a leading + or 00". */
+function withoutPlus(number: string): string {
+  return number.replace(/^\+/, '')
+}

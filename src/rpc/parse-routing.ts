@@ -1,0 +1,166 @@
+import { type Timestamp, timestampDate } from '@bufbuild/protobuf/wkt'
+import {
+  type ExplainRouteRequest,
+  type ListRoutingTableVersionsRequest,
+  type Route as ProtoRoute,
+  Weekday as ProtoWeekday,
+  ProviderState,
+  type PublishRoutingTableRequest,
+  type RollBackRoutingTableRequest,
+  type SetProviderStateRequest,
+  type SimulateRoutingTableRequest,
+} from '../../gen/bank/signature/v1/routing_pb.ts'
+import type { Context } from '../context.ts'
+import type { Channel } from '../domain/challenge.ts'
+import type { Route } from '../domain/routing.ts'
+import { routingProblems } from '../domain/routing-problems.ts'
+import { WEEKDAYS, type Weekday } from '../domain/time-window.ts'
+import type { ExplainRoute } from '../usecases/explain-route.ts'
+import type { PublishRoutingTable } from '../usecases/publish-routing-table.ts'
+import type { SetProviderState } from '../usecases/set-provider-state.ts'
+import { CHANNEL_NAMES, type Check, channel, parse, phone, text, transaction } from './parse.ts'
+
+type Providers = Pick<Context, 'providers'>
+
+const MAX_VERSION = 2_147_483_647
+
+/** Reads a version number; 0 is the one in force. Throws INVALID_FIELD. */
+export function parseVersion(version: number): number {
+  return parse((check) => versionIn(check, 'version', version))
+}
+
+/** Reads a ListRoutingTableVersionsRequest. Throws INVALID_FIELD with every wrong field. */
+export function parseListVersions({ pageSize, pageToken }: ListRoutingTableVersionsRequest) {
+  return parse((check) => ({
+    pageSize: check('page_size', pageSize || 50, pageSize >= 0 && pageSize <= 100, 'must be at most 100'),
+    before: check(
+      'page_token',
+      pageToken === '' ? MAX_VERSION : Number(pageToken),
+      /^([1-9][0-9]{0,8})?$/.test(pageToken),
+      'must be a next_page_token',
+    ),
+  }))
+}
+
+/** Reads a PublishRoutingTableRequest. Throws INVALID_FIELD with every wrong field and every problem of the table. */
+export function parsePublish(request: PublishRoutingTableRequest, { providers }: Providers): PublishRoutingTable {
+  return parse((check) => ({
+    replacesVersion: versionIn(check, 'replaces_version', request.replacesVersion),
+    ...authorship(check, request),
+    routes: routesIn(check, request.routes, providers),
+  }))
+}
+
+/** Reads a RollBackRoutingTableRequest. Throws INVALID_FIELD with every wrong field. */
+export function parseRollBack(request: RollBackRoutingTableRequest) {
+  return parse((check) => ({
+    version: check('version', request.version, request.version >= 1, 'must be 1 or more'),
+    replacesVersion: versionIn(check, 'replaces_version', request.replacesVersion),
+    ...authorship(check, request),
+  }))
+}
+
+/** Reads an ExplainRouteRequest. Throws INVALID_FIELD with every wrong field. */
+export function parseExplain(request: ExplainRouteRequest): ExplainRoute {
+  return parse((check) => ({
+    phone: phone(check, request.phoneNumber),
+    transaction: transaction(check, request.transaction),
+    channel: channel(check, request.channel),
+    customerSegment: text(check, 'customer_segment', request.customerSegment, 0, 64),
+    hasPushToken: request.hasPushToken,
+    at: timeIn(check, 'time', request.time),
+    version: versionIn(check, 'version', request.version),
+  }))
+}
+
+/** Reads a SimulateRoutingTableRequest. Throws INVALID_FIELD with every wrong field and every problem of the draft. */
+export function parseSimulate({ routes, signatures }: SimulateRoutingTableRequest, { providers }: Providers) {
+  return parse((check) => ({
+    routes: routesIn(check, routes, providers),
+    signatures: check(
+      'signatures',
+      signatures || 1_000,
+      signatures >= 0 && signatures <= 10_000,
+      'must be at most 10,000',
+    ),
+  }))
+}
+
+/** Reads a SetProviderStateRequest. Throws INVALID_FIELD with every wrong field. */
+export function parseSetState(
+  { provider, state, pauseUntil, ...request }: SetProviderStateRequest,
+  { providers, clock }: Pick<Context, 'providers' | 'clock'>,
+): SetProviderState {
+  return parse((check) => {
+    const paused = state === ProviderState.PAUSED
+    const until = timeIn(check, 'pause_until', pauseUntil)
+    check('state', state, paused || state === ProviderState.ENABLED, 'must be ENABLED or PAUSED')
+    check('pause_until', until, !paused || Number(until) > clock().getTime(), 'must be in the future')
+    check('pause_until', until, paused || !until, 'must be set with PAUSED only')
+    return {
+      provider: check(
+        'provider',
+        provider,
+        providers.has(provider),
+        `must be one of ${[...providers.keys()].join(', ')}`,
+      ),
+      pauseUntil: until,
+      ...authorship(check, request),
+    }
+  })
+}
+
+function versionIn(check: Check, field: string, version: number): number {
+  return check(field, version, version >= 0, 'must not be negative')
+}
+
+/** https://protobuf.dev/reference/protobuf/google.protobuf/#timestamp: the years 1 to 9999. Beyond, a Date may be none. */
+function timeIn(check: Check, field: string, time: Timestamp | undefined): Date | undefined {
+  const seconds = Number(time?.seconds ?? 0)
+  check(field, time, seconds >= -62_135_596_800 && seconds <= 253_402_300_799, 'must be in the years 1 to 9999')
+  return time && timestampDate(time)
+}
+
+function authorship(check: Check, { author, reason }: { author: string; reason: string }) {
+  return { author: text(check, 'author', author, 1, 128), reason: text(check, 'reason', reason, 1, 500) }
+}
+
+function routesIn(check: Check, sent: readonly ProtoRoute[], providers: Providers['providers']): Route[] {
+  const routes = sent.map(toRoute)
+  for (const { field, description } of routingProblems(routes, providers)) check(field, undefined, false, description)
+  return routes
+}
+
+function toRoute({ priority, match, channels }: ProtoRoute): Route {
+  const { amount, timeWindow } = match ?? {}
+  return {
+    priority,
+    match: {
+      // One that is unknown must not widen the row to any: routingProblems says so.
+      channel: match?.channel ? (CHANNEL_NAMES.get(match.channel) as Channel) : null,
+      country: match?.country || null,
+      callingPrefix: match?.callingPrefix || null,
+      transactionType: match?.transactionType || null,
+      customerSegment: match?.customerSegment || null,
+      amount: amount ? { currency: amount.currencyCode, min: amount.min || null, max: amount.max || null } : null,
+      timeWindow: timeWindow
+        ? {
+            start: timeWindow.start,
+            end: timeWindow.end,
+            timeZone: timeWindow.timeZone,
+            weekdays: timeWindow.weekdays.map(toWeekday),
+          }
+        : null,
+    },
+    channels: channels.map(({ channel, providers }) => ({
+      // Whether there is one is for routingProblems to say, together with everything else.
+      channel: CHANNEL_NAMES.get(channel) as Channel,
+      providers: providers.map(({ provider, weight }) => ({ provider, weight })),
+    })),
+  }
+}
+
+/** Undefined for none, which is for routingProblems to say as well. */
+function toWeekday(day: ProtoWeekday): Weekday {
+  return WEEKDAYS.find((name) => ProtoWeekday[name] === day) as Weekday
+}

@@ -1,0 +1,98 @@
+import { validate as isUuid } from 'uuid'
+import {
+  Channel as ProtoChannel,
+  type Transaction as ProtoTransaction,
+} from '../../gen/bank/signature/v1/signature_pb.ts'
+import type { Money } from '../../gen/google/type/money_pb.ts'
+import { type Amount, currencyDigits } from '../domain/amount.ts'
+import type { Channel } from '../domain/challenge.ts'
+import { isE164 } from '../domain/phone.ts'
+import { isPlainText, lengthOf } from '../domain/text.ts'
+import type { Transaction } from '../domain/transaction.ts'
+import { type FieldViolation, invalidFields } from '../errors.ts'
+
+const E164 = 'must be in E.164: "+", country code and number, 7 to 15 digits in all, nothing between them'
+
+export function phone(check: Check, value: string): string {
+  return check('phone_number', value, isE164(value), E164)
+}
+
+export const CHANNEL_NAMES = new Map<ProtoChannel, Channel | undefined>([
+  [ProtoChannel.UNSPECIFIED, undefined],
+  [ProtoChannel.SMS, 'SMS'],
+  [ProtoChannel.VOICE, 'VOICE'],
+  [ProtoChannel.PUSH, 'PUSH'],
+])
+
+/** Gives the value back, having noted a violation when it isn't right. */
+export type Check = <T>(field: string, value: T, right: boolean, mustBe: string) => T
+
+export function parse<T>(read: (check: Check) => T): T {
+  const violations: FieldViolation[] = []
+  const value = read((field, value, right, description) => {
+    if (!right) violations.push({ field, description })
+    return value
+  })
+  if (violations.length > 0) throw invalidFields(violations)
+  return value
+}
+
+export function text(check: Check, field: string, value: string, min: number, max: number): string {
+  const length = lengthOf(value)
+  const size = min === 0 ? `must be at most ${max} characters` : `must be ${min} to ${max} characters`
+  check(field, value, length >= min && length <= max, size)
+  check(field, value, value === '' || value.trim() !== '', 'must not be blank')
+  return check(field, value, isPlainText(value), 'must hold no control characters and no invisible formatting')
+}
+
+export function uuid(check: Check, field: string, value: string): string {
+  return check(field, value, isUuid(value), 'must be a UUID')
+}
+
+export function channel(check: Check, value: ProtoChannel): Channel | undefined {
+  check('channel', value, CHANNEL_NAMES.has(value), 'must be a known channel, or unspecified')
+  return CHANNEL_NAMES.get(value)
+}
+
+export function locale(check: Check, value: string): string {
+  const canonical = value.length <= 35 ? canonicalLocale(value) : undefined
+  return check('locale', canonical ?? '', canonical !== undefined, 'must be a BCP 47 language tag')
+}
+
+function canonicalLocale(tag: string): string | undefined {
+  try {
+    return Intl.getCanonicalLocales(tag)[0]
+  } catch {
+    return undefined
+  }
+}
+
+export function transaction(check: Check, value: ProtoTransaction | undefined): Transaction {
+  check('transaction', value, value !== undefined, 'is required')
+  const { payeeName = '', payeeAccount = '', transactionType = '', reference = '' } = value ?? {}
+  if (!value) return { amount: NOTHING, payeeName, payeeAccount, transactionType, reference }
+  return {
+    amount: amount(check, value.amount),
+    payeeName: text(check, 'transaction.payee_name', payeeName, 1, 140),
+    payeeAccount: text(check, 'transaction.payee_account', payeeAccount, 1, 64),
+    transactionType: text(check, 'transaction.transaction_type', transactionType, 0, 64),
+    reference: text(check, 'transaction.reference', reference, 0, 140),
+  }
+}
+
+const NOTHING: Amount = { currency: '', units: 0n, nanos: 0 }
+
+/** https://github.com/googleapis/googleapis/blob/master/google/type/money.proto: nanos are billionths, with the sign of units. */
+function amount(check: Check, money: Money | undefined): Amount {
+  check('transaction.amount', money, money !== undefined, 'is required')
+  if (!money) return NOTHING
+  const { currencyCode: currency, units, nanos } = money
+  const digits = currencyDigits(currency)
+  check('transaction.amount.currency_code', currency, digits !== undefined, 'must be an ISO 4217 code')
+  check('transaction.amount.units', units, units >= 0n, 'must not be negative')
+  check('transaction.amount.nanos', nanos, nanos >= 0 && nanos < 1e9, 'must be 0 to 999,999,999')
+  check('transaction.amount', money, units !== 0n || nanos !== 0, 'must be above zero')
+  const smallest = 10 ** (9 - (digits ?? 9))
+  check('transaction.amount.nanos', nanos, nanos % smallest === 0, 'must have no more digits than the currency')
+  return { currency, units, nanos }
+}

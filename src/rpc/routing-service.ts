@@ -1,0 +1,76 @@
+import type { ServiceImpl } from '@connectrpc/connect'
+import type { RoutingService } from '../../gen/bank/signature/v1/routing_pb.ts'
+import { Channel } from '../../gen/bank/signature/v1/signature_pb.ts'
+import type { Context } from '../context.ts'
+import { explainRoute } from '../usecases/explain-route.ts'
+import { getRoutingTable } from '../usecases/get-routing-table.ts'
+import { listProviders } from '../usecases/list-providers.ts'
+import { listRoutingTableVersions } from '../usecases/list-routing-table-versions.ts'
+import { publishRoutingTable } from '../usecases/publish-routing-table.ts'
+import { rollBackRoutingTable } from '../usecases/roll-back-routing-table.ts'
+import { setProviderState } from '../usecases/set-provider-state.ts'
+import { simulateRoutingTable } from '../usecases/simulate-routing-table.ts'
+import { noteCall } from './observe.ts'
+import {
+  parseExplain,
+  parseListVersions,
+  parsePublish,
+  parseRollBack,
+  parseSetState,
+  parseSimulate,
+  parseVersion,
+} from './parse-routing.ts'
+import { toProvider, toProviderSwitch, toRouteMessage, toRoutingTable } from './routing-messages.ts'
+
+/** The operators' service over the use cases. */
+export function routingService(ctx: Context): ServiceImpl<typeof RoutingService> {
+  return {
+    async getRoutingTable({ version }) {
+      return { routingTable: toRoutingTable(await getRoutingTable(ctx, parseVersion(version))) }
+    },
+    async listRoutingTableVersions(request) {
+      const { versions, nextBefore } = await listRoutingTableVersions(ctx, parseListVersions(request))
+      return { versions: versions.map(toRoutingTable), nextPageToken: nextBefore ? String(nextBefore) : '' }
+    },
+    async publishRoutingTable(request, { values }) {
+      const table = await publishRoutingTable(ctx, parsePublish(request, ctx))
+      noteCall(values, { routing_table_version: String(table.version), author: table.author })
+      return { routingTable: toRoutingTable(table) }
+    },
+    async rollBackRoutingTable(request, { values }) {
+      const table = await rollBackRoutingTable(ctx, parseRollBack(request))
+      noteCall(values, { routing_table_version: String(table.version), author: table.author })
+      return { routingTable: toRoutingTable(table) }
+    },
+    async explainRoute(request) {
+      const { version, route, providers, unmet } = await explainRoute(ctx, parseExplain(request))
+      return {
+        version,
+        ...(route && { route: toRouteMessage(route) }),
+        providers: providers.map(({ provider, channel, skipReason }) => ({
+          provider,
+          channel: Channel[channel],
+          skipReason: skipReason ?? '',
+        })),
+        unmetRoutes: unmet,
+      }
+    },
+    async simulateRoutingTable(request) {
+      const { signatures, unmoved, moves } = await simulateRoutingTable(ctx, parseSimulate(request, ctx))
+      return {
+        signatures,
+        unmoved,
+        moves: moves.map(({ from, to, signatures }) => ({ fromProvider: from, toProvider: to, signatures })),
+      }
+    },
+    async listProviders(_, { signal }) {
+      return { providers: (await listProviders(ctx, signal)).map(toProvider) }
+    },
+    async setProviderState(request, { values }) {
+      const input = parseSetState(request, ctx)
+      noteCall(values, { provider: input.provider, author: input.author })
+      const said = await setProviderState(ctx, input)
+      return { killSwitch: toProviderSwitch(said, said.pausedUntil !== null) }
+    },
+  }
+}

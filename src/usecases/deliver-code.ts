@@ -1,0 +1,133 @@
+import { v7 as uuidv7 } from 'uuid'
+import type { Context } from '../context.ts'
+import type { NewChallenge } from '../db/challenges.ts'
+import { recordDelivery } from '../db/deliveries.ts'
+import type { DeliveryOutcome } from '../domain/delivery.ts'
+import { type Candidate, choiceOf, type PassedOver, type PassReason } from '../domain/fallback.ts'
+import { generateCode, sealCode } from '../domain/one-time-code.ts'
+import type { Transaction } from '../domain/transaction.ts'
+import { nextUsable, type Plan } from './plan-route.ts'
+
+type Ctx = Pick<Context, 'db' | 'keys' | 'providers' | 'obstacle' | 'deliver' | 'challenges' | 'metrics'>
+
+/** A stored signature, with what its messages are made of. */
+export interface Recipient {
+  signatureId: string
+  phone: string
+  pushToken: string | undefined
+  transaction: Transaction
+  transactionDigest: Buffer
+  locale: string
+  expiresAt: Date
+}
+
+/** A challenge with its code in clear, which only the message may hold. */
+export interface CodedChallenge {
+  challenge: NewChallenge
+  code: string
+}
+
+/** A provider that has another behind it gets this part of the time that is left, so that something is left for that one. */
+const SHARE = 1 / 2
+/** With less than this part of the time left, another challenge would only cancel a code that may have arrived. */
+const LEAST = 1 / 10
+
+/** Makes a challenge for a candidate, with a code of its own. */
+export function newChallenge(
+  ctx: Pick<Context, 'keys' | 'challenges'>,
+  plan: Plan,
+  candidate: Candidate,
+  passedOver: PassedOver[],
+  transactionDigest: Buffer,
+): CodedChallenge {
+  const id = uuidv7()
+  const code = generateCode()
+  const { provider, channel } = candidate
+  const { route, routingTableVersion } = plan
+  const choice = choiceOf(route, candidate, passedOver)
+  const { maxTries, leaseMs } = ctx.challenges
+  const sealed = sealCode(ctx.keys.code, code, { challengeId: id, transactionDigest })
+  return {
+    code,
+    challenge: {
+      id,
+      channel,
+      provider,
+      route,
+      routingTableVersion,
+      choice,
+      passedOver,
+      code: sealed,
+      maxTries,
+      leaseMs,
+    },
+  }
+}
+
+/**
+ * Delivers a stored challenge; when its provider fails, goes on to the next one of the plan, each with a challenge of its
+ * own, until one is sent, none is left, or the time is up. What came of it is in the database.
+ */
+export async function deliverCode(
+  ctx: Ctx,
+  plan: Plan,
+  recipient: Recipient,
+  first: CodedChallenge,
+  budgetMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const endsAt = performance.now() + budgetMs
+  const leftMs = () => endsAt - performance.now()
+  const after = (challenge: NewChallenge, reason: PassReason) => {
+    const { provider, channel, passedOver } = challenge
+    return nextUsable(ctx, plan, [...passedOver, { provider, channel, reason }], recipient.pushToken !== undefined)
+  }
+
+  /** Delivers one challenge and records it; gives the one that took its place. */
+  async function deliverOne({ challenge, code }: CodedChallenge): Promise<CodedChallenge | undefined> {
+    const { id, provider } = challenge
+    const sender = ctx.providers.get(provider)
+    if (!sender) throw new Error(`${provider} was planned but is not configured`)
+    const hasNext = after(challenge, 'PROVIDER_UNAVAILABLE').candidate !== undefined
+    const message = { ...recipient, challengeId: id, code }
+    const delivery = await ctx.deliver(sender, message, hasNext ? leftMs() * SHARE : leftMs(), signal)
+
+    const reason = reasonToGoOn(delivery)
+    const onward = reason && after(challenge, reason)
+    const isInTime = !signal.aborted && leftMs() >= budgetMs * LEAST
+    const next =
+      onward?.candidate && isInTime
+        ? newChallenge(ctx, plan, onward.candidate, onward.passedOver, recipient.transactionDigest)
+        : undefined
+
+    // Without the caller's signal: what was sent is recorded whether or not anyone still waits for the answer.
+    const recorded = await recordDelivery(ctx.db, { id, signatureId: recipient.signatureId, provider }, delivery, {
+      next: next?.challenge,
+      skipped: onward?.passedOver.slice(challenge.passedOver.length + 1) ?? [],
+    })
+    if (recorded === 'failed') ctx.metrics.signatures.inc({ status: 'FAILED' })
+    if (recorded !== 'replaced' || !next || !reason) return undefined
+    ctx.metrics.fallbacks.inc({ from: provider, to: next.challenge.provider, reason })
+    return next
+  }
+
+  for (let current: CodedChallenge | undefined = first; current; current = await deliverOne(current));
+}
+
+/** Why a delivery makes way for another provider; undefined when it doesn't. */
+function reasonToGoOn(delivery: DeliveryOutcome): PassReason | undefined {
+  switch (delivery.outcome) {
+    case 'sent':
+      return undefined
+    case 'unknown':
+      // A provider that said yes has the message: another one would only be a second.
+      if (delivery.taken) return undefined
+      return delivery.attempts.at(-1)?.outcome === 'recipient' ? 'DESTINATION_UNREACHABLE' : 'OUTCOME_UNKNOWN'
+    case 'failed': {
+      const { reason, providerErrorCode, attempts } = delivery
+      // What came in its way after it was chosen and before it was called.
+      const isObstacle = providerErrorCode === 'PAUSED' || providerErrorCode === 'BREAKER_OPEN'
+      return attempts.length === 0 && isObstacle ? providerErrorCode : reason
+    }
+  }
+}

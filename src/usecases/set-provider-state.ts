@@ -1,0 +1,20 @@
+import type { Context } from '../context.ts'
+import { insertProviderSwitch, type ProviderSwitch } from '../db/provider-switches.ts'
+
+export interface SetProviderState {
+  provider: string
+  /** Undefined enables it. */
+  pauseUntil: Date | undefined
+  author: string
+  reason: string
+}
+
+/** Pauses a provider or enables it; this replica obeys when the call ends. */
+export async function setProviderState(
+  ctx: Pick<Context, 'db' | 'routing'>,
+  { provider, pauseUntil, author, reason }: SetProviderState,
+): Promise<ProviderSwitch> {
+  const said = await insertProviderSwitch(ctx.db, { provider, pausedUntil: pauseUntil ?? null, author, reason })
+  await ctx.routing.refresh()
+  return said
+}

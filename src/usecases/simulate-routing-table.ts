@@ -1,0 +1,55 @@
+import type { Context } from '../context.ts'
+import { findRoutingTable } from '../db/routing-tables.ts'
+import { latestStarts, type Start } from '../db/starts.ts'
+import { candidatesOf, drawSeed, nextCandidate } from '../domain/fallback.ts'
+import { countryOf } from '../domain/phone.ts'
+import { type CompiledRoutes, compileRoutes, matchRoute, type Route, type RoutingRequest } from '../domain/routing.ts'
+import { unseal } from '../domain/sealed.ts'
+
+export interface SimulatedRouting {
+  signatures: number
+  unmoved: number
+  /** Most first. An empty provider: no row matches. */
+  moves: { from: string; to: string; signatures: number }[]
+}
+
+/** Compares who would be first in line by a draft with who is by the table in force, over the latest signatures. */
+export async function simulateRoutingTable(
+  ctx: Pick<Context, 'db' | 'keys'>,
+  { routes, signatures: limit }: { routes: Route[]; signatures: number },
+): Promise<SimulatedRouting> {
+  const now = compileRoutes((await findRoutingTable(ctx.db))?.routes ?? [])
+  const draft = compileRoutes(routes)
+
+  const moves = new Map<string, SimulatedRouting['moves'][number]>()
+  let signatures = 0
+  let unmoved = 0
+  for await (const start of latestStarts(ctx.db, limit)) {
+    const request = requestOf(ctx, start)
+    const [from, to] = [firstInLine(now, start, request), firstInLine(draft, start, request)]
+    signatures += 1
+    if (from === to) unmoved += 1
+    else {
+      const move = moves.get(`${from} ${to}`) ?? { from, to, signatures: 0 }
+      moves.set(`${from} ${to}`, { ...move, signatures: move.signatures + 1 })
+    }
+  }
+  return { signatures, unmoved, moves: [...moves.values()].toSorted((a, b) => b.signatures - a.signatures) }
+}
+
+function requestOf({ keys }: Pick<Context, 'keys'>, start: Start): RoutingRequest {
+  const phone = unseal(keys.pii, start.phone, start.id)
+  const { amount, transactionType, customerSegment, channel, createdAt } = start
+  return { phone, country: countryOf(phone), amount, transactionType, customerSegment, channel, at: createdAt }
+}
+
+/** The provider that a table would try first, but for pauses and circuit breakers. Empty when no row matches. */
+function firstInLine(routes: CompiledRoutes, start: Start, request: RoutingRequest): string {
+  const route = matchRoute(routes, request)
+  if (!route) return ''
+  const candidates = candidatesOf(route, drawSeed(start.phoneHmac, start.transactionDigest))
+  const { candidate } = nextCandidate(candidates, [], ({ channel }) =>
+    channel === 'PUSH' && !start.hasPushToken ? 'NO_PUSH_TOKEN' : undefined,
+  )
+  return candidate?.provider ?? ''
+}

@@ -1,0 +1,202 @@
+import { Code } from '@connectrpc/connect'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { BreakerState } from '../../gen/bank/signature/v1/routing_pb.ts'
+import { ChallengeStatus, Channel } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { type App, failure, startApp, startRequest } from '../support/app.ts'
+import {
+  breakers,
+  FAILS,
+  failing,
+  inTurn,
+  OPEN_MS,
+  open,
+  passTime,
+  ROUTES,
+  recentCalls,
+  request,
+  shown,
+  startedBy,
+  withBreaker,
+  working,
+} from '../support/breakers.ts'
+import { called, challengesOf, history, times } from '../support/hops.ts'
+import { publish } from '../support/routing.ts'
+
+const REFUSED = '+15005550009'
+
+let app: App
+beforeAll(async () => {
+  app = await startApp({ DELIVERY_RETRIES: '0' })
+  await publish(app, ROUTES)
+})
+beforeEach(() => app.sandbox.clear())
+afterEach(() => void vi.useRealTimers())
+afterAll(() => app[Symbol.asyncDispose]())
+
+test('nine failures are too few to open a breaker, and the tenth opens it', async () => {
+  const replica = await withBreaker(app)
+  await failing(replica, 9)
+  expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })
+
+  await failing(replica, 1)
+
+  expect(await breakers(replica)).toMatchObject({
+    'twilio-sms': BreakerState.OPEN,
+    'twilio-voice': BreakerState.CLOSED,
+    'vonage-sms': BreakerState.CLOSED,
+    'fcm-push': BreakerState.CLOSED,
+  })
+})
+
+test.each([
+  { failed: 5, of: 10, opens: true },
+  { failed: 4, of: 10, opens: false },
+  { failed: 10, of: 20, opens: true },
+  { failed: 9, of: 20, opens: false },
+])('of $of calls $failed that failed open a breaker: $opens', async ({ failed, of, opens }) => {
+  const replica = await withBreaker(app)
+  await working(replica, of - failed)
+  await failing(replica, failed)
+
+  expect(await breakers(replica)).toMatchObject({ 'twilio-sms': opens ? BreakerState.OPEN : BreakerState.CLOSED })
+})
+
+test('a provider with an open breaker is skipped without a call, and everyone is told', async () => {
+  const replica = await open(app)
+
+  const { signature, challenge } = await replica.client.startSignature(startRequest())
+
+  expect(challenge).toMatchObject({
+    provider: 'vonage-sms',
+    status: ChallengeStatus.SENT,
+    passedOver: [{ provider: 'twilio-sms', channel: Channel.SMS, reason: 'BREAKER_OPEN' }],
+  })
+  expect(called(app)).toEqual(['vonage-sms'])
+  expect(await challengesOf(app, signature?.id)).toMatchObject([
+    { provider: 'vonage-sms', passedOver: ['twilio-sms BREAKER_OPEN'], attempts: ['sent'] },
+  ])
+  expect(await history(replica, signature?.id)).toEqual([
+    'SIGNATURE_STARTED',
+    'PROVIDER_SKIPPED twilio-sms BREAKER_OPEN',
+    'CHALLENGE_STARTED #1 vonage-sms',
+    'CHALLENGE_SENT #1 vonage-sms after 1',
+  ])
+  expect(await shown(replica)).toEqual({ CLOSED: '0', OPEN: '1', HALF_OPEN: '0' })
+  const { providers } = await replica.routing.listProviders({})
+  const twilio = providers.find(({ name }) => name === 'twilio-sms')
+  expect(twilio).toMatchObject({ breakerState: BreakerState.OPEN, recentCalls: { calls: 10, errorRate: 1 } })
+  expect(replica.logs).toContainEqual(
+    expect.objectContaining({ level: 'warn', msg: 'circuit breaker', provider: 'twilio-sms', state: 'OPEN' }),
+  )
+})
+
+test('breakers are of one provider and one process', async () => {
+  await open(app)
+  const other = await withBreaker(app)
+
+  const { challenge } = await other.client.startSignature(startRequest())
+
+  expect(challenge).toMatchObject({ provider: 'twilio-sms', passedOver: [] })
+  expect(await breakers(other)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })
+  expect(await shown(other)).toEqual({ CLOSED: '1', OPEN: '0', HALF_OPEN: '0' })
+})
+
+test("what is the recipient's fault never counts, neither as a failure nor as a success", async () => {
+  const replica = await withBreaker(app)
+  const refused = () => failure(replica.client.startSignature(request({ phoneNumber: REFUSED })))
+  await inTurn(30, refused)
+  expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })
+  const { providers } = await replica.routing.listProviders({})
+  const twilio = providers.find(({ name }) => name === 'twilio-sms')
+  expect(twilio?.recentCalls).toMatchObject({ calls: 30, errorRate: 0 })
+
+  await inTurn(9, async () => {
+    await failing(replica, 1)
+    await refused()
+  })
+  expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })
+  await failing(replica, 1)
+
+  expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.OPEN })
+})
+
+test('a caller who does not wait counts nothing, while a provider that takes too long does', async () => {
+  const patient = await withBreaker(app, { TWILIO_TIMEOUT_SECONDS: '5' })
+  await inTurn(10, async () => {
+    app.sandbox.failNext({ provider: 'twilio-sms', hang: true })
+    const received = app.sandbox.nextCall()
+    const cancel = new AbortController()
+    const start = failure(patient.client.startSignature(request(), { signal: cancel.signal }))
+    await received
+    cancel.abort()
+    expect(await start).toMatchObject({ code: Code.Canceled })
+  })
+  await vi.waitFor(async () => expect(await recentCalls(patient)).toBe(10), 5_000)
+  expect(await breakers(patient)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })
+
+  const strict = await withBreaker(app, { TWILIO_TIMEOUT_SECONDS: '0.1' })
+  app.sandbox.failNext(...times(10, { provider: 'twilio-sms', hang: true }))
+  await Promise.all(times(10, null).map(() => strict.client.startSignature(request())))
+
+  expect(await breakers(strict)).toMatchObject({ 'twilio-sms': BreakerState.OPEN })
+})
+
+test.each([
+  { what: "its caller's deadline", env: {}, options: { timeoutMs: 2_000 } },
+  { what: 'our own budget', env: { DELIVERY_BUDGET_SECONDS: '2' }, options: {} },
+])('a call that $what ends before its timeout counts nothing', async ({ env, options }) => {
+  const replica = await withBreaker(app, { TWILIO_TIMEOUT_SECONDS: '5', ...env })
+  app.sandbox.failNext(...times(10, { provider: 'twilio-sms', hang: true }))
+
+  await Promise.allSettled(times(10, null).map(() => replica.client.startSignature(request(), options)))
+
+  await vi.waitFor(async () => expect(await recentCalls(replica)).toBe(10), 5_000)
+  expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })
+})
+
+test('when every breaker of a route is open, a start fails at once, stores nothing, and is told how long to wait', async () => {
+  const replica = await open(app)
+  const start = request()
+
+  const error = await failure(replica.client.startSignature(start))
+
+  expect(error).toMatchObject({
+    code: Code.Unavailable,
+    reason: 'PROVIDER_UNAVAILABLE',
+    metadata: { provider: 'twilio-sms', provider_error_code: 'BREAKER_OPEN' },
+  })
+  expect(error.metadata).not.toHaveProperty('signature_id')
+  expect(error.retryDelayMs).toBe(OPEN_MS)
+  expect(called(app)).toEqual([])
+  const claims = app.db.selectFrom('idempotency_key').where('key', '=', String(start.idempotencyKey)).selectAll()
+  expect(await claims.execute()).toEqual([])
+  // The same key serves once a provider is back.
+  passTime(OPEN_MS)
+  expect((await replica.client.startSignature(start)).challenge).toMatchObject({ status: ChallengeStatus.SENT })
+})
+
+test('switched off, a breaker never opens', async () => {
+  await failing(app, 25)
+
+  expect(await startedBy(app)).toBe('twilio-sms')
+  expect(await breakers(app)).toMatchObject({ 'twilio-sms': BreakerState.UNSPECIFIED })
+  expect(await shown(app)).toEqual({ CLOSED: '0', OPEN: '0', HALF_OPEN: '0' })
+})
+
+test('a delivery whose retries open the breaker stops there, and the next provider is called', async () => {
+  const replica = await withBreaker(app, { DELIVERY_RETRIES: '3' })
+  app.sandbox.failNext(...times(8, FAILS))
+  await failure(replica.client.startSignature(request()))
+  await failure(replica.client.startSignature(request()))
+  app.sandbox.clear()
+  app.sandbox.failNext(...times(4, FAILS))
+
+  const { signature, challenge } = await replica.client.startSignature(startRequest())
+
+  expect(challenge).toMatchObject({ provider: 'vonage-sms', status: ChallengeStatus.SENT })
+  expect(called(app)).toEqual(['twilio-sms', 'twilio-sms', 'vonage-sms'])
+  expect(await challengesOf(app, signature?.id)).toMatchObject([
+    { provider: 'twilio-sms', status: 'FAILED', attempts: times(2, 'transient 20503') },
+    { provider: 'vonage-sms', status: 'SENT' },
+  ])
+})

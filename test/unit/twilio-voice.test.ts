@@ -1,0 +1,77 @@
+import { expect, test } from 'vitest'
+import { createTwilioVoice } from '../../src/providers/twilio-voice.ts'
+import { challengeMessage, failureOf, never, providerContract, useSandbox } from '../support/provider-contract.ts'
+
+const NOW = new Date('2026-01-02T03:04:05.678Z')
+
+providerContract({
+  name: 'twilio-voice',
+  channel: 'VOICE',
+  create: ({ accounts, ...setting }) => createTwilioVoice({ ...accounts.twilio, ...setting }),
+  withWrongSecret: (accounts) => ({ ...accounts, twilio: { ...accounts.twilio, authToken: 'wrong' } }),
+  recipient: '+34600111222',
+  told: ({ form }) => ({
+    recipient: form.get('To'),
+    shown: spoken(form.get('Twiml') ?? ''),
+    validSeconds: Number(form.get('Timeout')),
+  }),
+  // It rings no longer than 20 seconds, lest a mailbox answers, and no shorter than 1.
+  validSeconds: (left) => Math.min(20, Math.max(1, left)),
+  id: /^CA[0-9a-f]{32}$/,
+  refused: { message: { phone: '+15005550001' }, providerErrorCode: '21217' },
+  unauthorized: 'ours',
+})
+
+const started = useSandbox()
+
+test('a call is one form to the account, with what is said in it', async () => {
+  await voice().sendChallenge(challengeMessage(NOW), never())
+
+  const [call] = started().sandbox.calls
+  expect(call).toMatchObject({ provider: 'twilio-voice' })
+  expect(Object.fromEntries(call?.form ?? [])).toEqual({
+    To: '+34600111222',
+    From: '+15005550006',
+    Timeout: '20',
+    Twiml: expect.stringMatching(/^<Response><Say language="en-GB">Pay 1,234\.50 euros to ACME Ltd\?/),
+  })
+})
+
+test.each([
+  { code: 13223, failureClass: 'recipient', why: 'the number has not the format of one' },
+  { code: 13224, failureClass: 'recipient', why: 'the number is not supported' },
+  { code: 13225, failureClass: 'recipient', why: 'the number is blocked' },
+  { code: 13226, failureClass: 'recipient', why: 'the country code is unknown' },
+  { code: 13227, failureClass: 'recipient', why: 'the region is not permitted' },
+  { code: 21202, failureClass: 'recipient', why: 'the number is a premium one' },
+  { code: 21203, failureClass: 'recipient', why: 'calls abroad are not permitted' },
+  { code: 21211, failureClass: 'recipient', why: 'the number is not valid' },
+  { code: 21214, failureClass: 'recipient', why: 'the number can not be reached' },
+  { code: 21215, failureClass: 'recipient', why: 'the region is not permitted' },
+  { code: 21216, failureClass: 'recipient', why: 'the number is blocked' },
+  { code: 21217, failureClass: 'recipient', why: 'the number does not look valid' },
+  { code: 20003, failureClass: 'ours', why: 'our credentials are wrong' },
+  { code: 21201, failureClass: 'ours', why: 'we named no number' },
+  { code: 21205, failureClass: 'ours', why: 'our address is not valid' },
+  { code: 21208, failureClass: 'ours', why: 'our timeout is not valid' },
+  { code: 21210, failureClass: 'ours', why: 'our number is not verified' },
+  { code: 21212, failureClass: 'ours', why: 'our number is not valid' },
+  { code: 21213, failureClass: 'ours', why: 'we named no number of ours' },
+  { code: 21219, failureClass: 'ours', why: 'our account is on trial' },
+])('$code is $failureClass: $why', async ({ code, failureClass }) => {
+  started().sandbox.failNext({ provider: 'twilio-voice', status: 400, code })
+
+  const error = await failureOf(voice().sendChallenge(challengeMessage(NOW), never()))
+
+  expect(error).toMatchObject({ provider: 'twilio-voice', providerErrorCode: String(code), failureClass })
+})
+
+function voice() {
+  const { sandbox, accounts } = started()
+  return createTwilioVoice({ ...accounts.twilio, apiUrl: sandbox.url, timeoutMs: 5_000, clock: () => NOW })
+}
+
+/** What is heard, digits together. */
+function spoken(twiml: string): string {
+  return twiml.replaceAll(/<[^>]*>/g, '')
+}
