@@ -238,6 +238,7 @@ test('the greatest of everything is taken', async () => {
 })
 
 test('another replica obeys a new version within a second, as it is told of it', async () => {
+  await publish(app, [route(100, SMS)])
   const other = await app.replica()
   const tookMs: number[] = []
   for (let round = 0; round < 7; round++) {
