@@ -1,6 +1,6 @@
 import { type Amount, fromDecimal, totalNanos } from './amount.ts'
 import type { Channel } from './challenge.ts'
-import { isInWindow, localTime, type TimeWindow, weekIntervals } from './time-window.ts'
+import { type Interval, isInWindow, localTime, type TimeWindow, weekIntervals } from './time-window.ts'
 
 /** A row of the routing table. */
 export interface Route {
@@ -64,14 +64,12 @@ export interface UnmetRoute {
 /** A table made ready for matching. */
 export type CompiledRoutes = readonly CompiledRoute[]
 
-interface CompiledRoute {
+/** A row with what is worked out once for all requests. */
+interface CompiledRoute extends RouteMatch {
   route: Route
-  conditions: Condition[]
-}
-
-interface Condition {
-  says: string
-  holds(facts: Facts): boolean
+  first: Channel | undefined
+  nanos: { min: bigint | null; max: bigint | null }
+  hours: readonly Interval[]
 }
 
 /** A request with what is worked out once for all rows. */
@@ -81,13 +79,25 @@ interface Facts extends RoutingRequest {
 
 /** Makes rows ready for {@link matchRoute}: do it once, then match often. */
 export function compileRoutes(routes: readonly Route[]): CompiledRoutes {
-  return routes.toSorted((a, b) => a.priority - b.priority).map((route) => ({ route, conditions: conditionsOf(route) }))
+  return routes
+    .toSorted((a, b) => a.priority - b.priority)
+    .map((route) => {
+      const { amount, timeWindow } = route.match
+      return {
+        ...route.match,
+        route,
+        first: route.channels[0]?.channel,
+        nanos: amount ? nanosOf(amount) : { min: null, max: null },
+        hours: timeWindow ? weekIntervals(timeWindow) : [],
+      }
+    })
 }
 
 /** The first row, by priority, that serves the request; undefined when none does. */
 export function matchRoute(routes: CompiledRoutes, request: RoutingRequest): Route | undefined {
   const facts = factsOf(request)
-  return routes.find(({ conditions }) => conditions.every((condition) => condition.holds(facts)))?.route
+  for (const row of routes) if (serves(row, facts)) return row.route
+  return undefined
 }
 
 /** The row that serves the request, and why each one before it doesn't. */
@@ -96,71 +106,80 @@ export function explainRoute(
   request: RoutingRequest,
 ): { route: Route | undefined; passed: UnmetRoute[] } {
   const facts = factsOf(request)
-  const route = matchRoute(routes, request)
-  const earlier = route
-    ? routes.slice(
-        0,
-        routes.findIndex((compiled) => compiled.route === route),
-      )
-    : routes
-  const passed = earlier.map(({ route: { priority }, conditions }) => ({
-    priority,
-    unmet: conditions.filter((condition) => !condition.holds(facts)).map(({ says }) => says),
+  const place = routes.findIndex((row) => serves(row, facts))
+  const passed = (place < 0 ? routes : routes.slice(0, place)).map((row) => ({
+    priority: row.route.priority,
+    unmet: CONDITIONS.filter(({ holds }) => !holds(row, facts)).map(({ says }) => says(row)),
   }))
-  return { route, passed }
+  return { route: routes[place]?.route, passed }
 }
 
 function factsOf(request: RoutingRequest): Facts {
   return { ...request, nanos: totalNanos(request.amount) }
 }
 
-function conditionsOf({ match, channels }: Route): Condition[] {
-  const first = channels[0]?.channel
-  const { channel, country, callingPrefix, transactionType, customerSegment, amount, timeWindow } = match
-  const conditions: Condition[] = []
-  if (country !== null) conditions.push({ says: `country: ${country}`, holds: (facts) => facts.country === country })
-  if (callingPrefix !== null) {
-    conditions.push({
-      says: `calling_prefix: ${callingPrefix}`,
-      holds: (facts) => facts.phone.startsWith(callingPrefix),
-    })
-  }
-  if (transactionType !== null) {
-    conditions.push({
-      says: `transaction_type: ${transactionType}`,
-      holds: (facts) => facts.transactionType === transactionType,
-    })
-  }
-  if (customerSegment !== null) {
-    conditions.push({
-      says: `customer_segment: ${customerSegment}`,
-      holds: (facts) => facts.customerSegment === customerSegment,
-    })
-  }
-  if (amount !== null) {
-    const { currency } = amount
-    const { min, max } = nanosOf(amount)
-    conditions.push({
-      says: `amount: ${amount.min ?? '0'} to ${amount.max ?? 'any'} ${currency}`,
-      holds: ({ amount: { currency: asked }, nanos }) =>
-        asked === currency && (min === null || nanos >= min) && (max === null || nanos <= max),
-    })
-  }
-  if (timeWindow !== null) {
-    const { start, end, timeZone, weekdays } = timeWindow
-    const intervals = weekIntervals(timeWindow)
-    conditions.push({
-      says: `time_window: ${[...weekdays, `${start} to ${end}`, timeZone].join(' ')}`,
-      holds: (facts) => isInWindow(intervals, localTime(facts.at, timeZone)),
-    })
-  }
-  // Last, as it is the one that tells rows apart least often.
-  conditions.push(
-    channel === null
-      ? { says: `channel: ${first} or none`, holds: (facts) => facts.channel === undefined || facts.channel === first }
-      : { says: `channel: ${channel}`, holds: (facts) => facts.channel === channel },
+// Called one by one and not from the list below, which takes three times as long. The one that tells rows apart least
+// often comes last.
+function serves(row: CompiledRoute, facts: Facts): boolean {
+  return (
+    isInCountry(row, facts) &&
+    hasPrefix(row, facts) &&
+    isOfType(row, facts) &&
+    isInSegment(row, facts) &&
+    isInRange(row, facts) &&
+    isInHours(row, facts) &&
+    hasChannel(row, facts)
   )
-  return conditions
+}
+
+const CONDITIONS: { holds(row: CompiledRoute, facts: Facts): boolean; says(row: CompiledRoute): string }[] = [
+  { holds: isInCountry, says: ({ country }) => `country: ${country}` },
+  { holds: hasPrefix, says: ({ callingPrefix }) => `calling_prefix: ${callingPrefix}` },
+  { holds: isOfType, says: ({ transactionType }) => `transaction_type: ${transactionType}` },
+  { holds: isInSegment, says: ({ customerSegment }) => `customer_segment: ${customerSegment}` },
+  {
+    holds: isInRange,
+    says: ({ amount }) => `amount: ${amount?.min ?? '0'} to ${amount?.max ?? 'any'} ${amount?.currency}`,
+  },
+  {
+    holds: isInHours,
+    says({ timeWindow }) {
+      const { start, end, timeZone, weekdays = [] } = timeWindow ?? {}
+      return `time_window: ${[...weekdays, `${start} to ${end}`, timeZone].join(' ')}`
+    },
+  },
+  { holds: hasChannel, says: ({ channel, first }) => `channel: ${channel ?? `${first} or none`}` },
+]
+
+function isInCountry({ country }: CompiledRoute, facts: Facts): boolean {
+  return country === null || country === facts.country
+}
+
+function hasPrefix({ callingPrefix }: CompiledRoute, facts: Facts): boolean {
+  return callingPrefix === null || facts.phone.startsWith(callingPrefix)
+}
+
+function isOfType({ transactionType }: CompiledRoute, facts: Facts): boolean {
+  return transactionType === null || transactionType === facts.transactionType
+}
+
+function isInSegment({ customerSegment }: CompiledRoute, facts: Facts): boolean {
+  return customerSegment === null || customerSegment === facts.customerSegment
+}
+
+function isInRange({ amount, nanos: { min, max } }: CompiledRoute, { amount: { currency }, nanos }: Facts): boolean {
+  return (
+    amount === null ||
+    (amount.currency === currency && (min === null || nanos >= min) && (max === null || nanos <= max))
+  )
+}
+
+function isInHours({ timeWindow, hours }: CompiledRoute, { at }: Facts): boolean {
+  return timeWindow === null || isInWindow(hours, localTime(at, timeWindow.timeZone))
+}
+
+function hasChannel({ channel, first }: CompiledRoute, facts: Facts): boolean {
+  return channel === null ? facts.channel === undefined || facts.channel === first : facts.channel === channel
 }
 
 /** The bounds of a range in billionths of a unit. */

@@ -18,7 +18,7 @@ export interface TimeWindow {
 export type LocalTime = number
 
 /** From the first minute to the one before the second. */
-type Interval = readonly [from: LocalTime, to: LocalTime]
+export type Interval = readonly [from: LocalTime, to: LocalTime]
 
 const DAY = 24 * 60
 const WEEK = 7 * DAY
