@@ -38,6 +38,8 @@ export interface Config {
   readonly dataDir: string
   /** DATABASE_URL, a secret; undefined means the embedded PostgreSQL. */
   readonly databaseUrl: string | undefined
+  /** PUBLIC_WEBHOOK_URL: where vendors reach our webhooks, without path; undefined when they shall not report. */
+  readonly publicWebhookUrl: string | undefined
   /** TWILIO_*, VONAGE_* and FCM_*: each vendor's when it has credentials. With none at all the sandbox stands in for them. */
   readonly twilio: TwilioConfig | undefined
   readonly vonage: VonageConfig | undefined
@@ -68,6 +70,8 @@ interface TwilioConfig {
   readonly accountSid: string
   /** A secret: never to be logged. */
   readonly authToken: string
+  /** TWILIO_AUTH_TOKEN_PREVIOUS, a secret: the one before, which receipts may still be signed with. */
+  readonly previousAuthToken: string | undefined
   /** An E.164 number or an alphanumeric sender id. */
   readonly fromNumber: string
   /** Without a slash or the API's version at its end. */
@@ -78,6 +82,8 @@ interface VonageConfig {
   readonly apiKey: string
   /** A secret: never to be logged. */
   readonly apiSecret: string
+  /** VONAGE_SIGNATURE_SECRET, a secret: what receipts are signed with. Without it Vonage isn't asked for any. */
+  readonly signatureSecret: string | undefined
   /** An E.164 number or an alphanumeric sender id. */
   readonly from: string
   readonly apiUrl: string
@@ -105,8 +111,15 @@ export class ConfigError extends Error {
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
 const KEY_SECRETS: SecretName[] = ['CODE_KEYS', 'PII_KEYS', 'INDEX_KEY']
+/** What only receipts need, beside their vendor's credentials. */
+const RECEIPT_SECRETS: SecretName[] = ['TWILIO_AUTH_TOKEN_PREVIOUS', 'VONAGE_SIGNATURE_SECRET']
 const NEEDED_IN_PRODUCTION: SecretName[] = ['DATABASE_URL', ...VENDOR_SECRETS.Twilio, ...KEY_SECRETS]
-const SECRETS: SecretName[] = [...NEEDED_IN_PRODUCTION, ...VENDOR_SECRETS.Vonage, ...VENDOR_SECRETS.Firebase]
+const SECRETS: SecretName[] = [
+  ...NEEDED_IN_PRODUCTION,
+  ...VENDOR_SECRETS.Vonage,
+  ...VENDOR_SECRETS.Firebase,
+  ...RECEIPT_SECRETS,
+]
 
 const PORT = wholeNumber(0, 65_535)
 const HOST = matching(/^[\w.:%-]+$/, 'a host name or an IP address')
@@ -144,6 +157,7 @@ export async function loadConfig(env: Env, signal = new AbortController().signal
     logLevel: setting('LOG_LEVEL', oneOf(...LOG_LEVELS), 'info'),
   }
   const url = httpUrl(production ? 'nowhere' : 'anywhere')
+  const publicWebhookUrl = setting('PUBLIC_WEBHOOK_URL', url, undefined)
   const twilioUrl = setting('TWILIO_API_URL', url, 'https://api.twilio.com')
   const vonageUrl = setting('VONAGE_API_URL', url, 'https://api.nexmo.com')
   const fcmUrl = setting('FCM_API_URL', url, 'https://fcm.googleapis.com')
@@ -174,9 +188,11 @@ export async function loadConfig(env: Env, signal = new AbortController().signal
   const accountSid = secret('TWILIO_ACCOUNT_SID', ACCOUNT_SID, undefined)
   const authToken = secret('TWILIO_AUTH_TOKEN', TOKEN, undefined)
   const fromNumber = secret('TWILIO_FROM_NUMBER', SENDER, undefined)
+  const previousAuthToken = secret('TWILIO_AUTH_TOKEN_PREVIOUS', TOKEN, undefined)
   const apiKey = secret('VONAGE_API_KEY', TOKEN, undefined)
   const apiSecret = secret('VONAGE_API_SECRET', TOKEN, undefined)
   const from = secret('VONAGE_FROM', SENDER, undefined)
+  const signatureSecret = secret('VONAGE_SIGNATURE_SECRET', TOKEN, undefined)
   const account = secret('FCM_SERVICE_ACCOUNT', serviceAccount(production), undefined)
   const code = secret('CODE_KEYS', KEY_RING, undefined)
   const pii = secret('PII_KEYS', KEY_RING, undefined)
@@ -185,9 +201,11 @@ export async function loadConfig(env: Env, signal = new AbortController().signal
   if (problems.length > 0) throw new ConfigError(problems)
   // Nothing is wrong, so each group is here whole or not at all.
   const apiUrl = twilioUrl.replace(/\/*\/2010-04-01$/, '')
-  const twilio = accountSid && authToken && fromNumber ? { accountSid, authToken, fromNumber, apiUrl } : undefined
-  const vonage = apiKey && apiSecret && from ? { apiKey, apiSecret, from, apiUrl: vonageUrl } : undefined
+  const twilio =
+    accountSid && authToken && fromNumber ? { accountSid, authToken, previousAuthToken, fromNumber, apiUrl } : undefined
+  const vonage =
+    apiKey && apiSecret && from ? { apiKey, apiSecret, signatureSecret, from, apiUrl: vonageUrl } : undefined
   const fcm = account && { serviceAccount: account, apiUrl: fcmUrl }
   const keys = code && pii && index ? { code, pii, index } : undefined
-  return { ...settings, databaseUrl, twilio, vonage, fcm, keys }
+  return { ...settings, publicWebhookUrl, databaseUrl, twilio, vonage, fcm, keys }
 }

@@ -1,10 +1,12 @@
 import type { Db } from './db/database.ts'
 import type { LiveRouting } from './db/live-routing.ts'
+import type { SignatureNotices } from './db/signature-notices.ts'
 import type { Keys } from './domain/keys.ts'
 import type { Deliver } from './providers/deliver.ts'
 import type { Obstacle } from './providers/obstacle.ts'
 import type { SignatureProvider } from './providers/provider.ts'
 import type { HealthOf } from './providers/provider-health.ts'
+import type { ReceiptReader } from './providers/receipts.ts'
 import type { Logger } from './telemetry/logger.ts'
 import type { Metrics } from './telemetry/metrics.ts'
 
@@ -13,12 +15,16 @@ export interface Context {
   db: Db
   keys: Keys
   routing: LiveRouting
+  notices: SignatureNotices
   /** By name. */
   providers: ReadonlyMap<string, SignatureProvider>
   health: HealthOf
   /** What stands in the way of calling a provider right now. */
   obstacle: (provider: string) => Obstacle | undefined
   deliver: Deliver
+  receiptReaders: readonly ReceiptReader[]
+  /** Aborted when the process has drained, for work that no caller waits for. */
+  ending: AbortSignal
   metrics: Metrics
   log: Logger
   clock: () => Date

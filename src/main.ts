@@ -50,7 +50,7 @@ function welcome(address: string, { grpcPort, httpPort, sandboxUrl }: Awaited<Re
   return `
 gRPC  ${host}:${grpcPort}
 HTTP  http://${host}:${httpPort}/metrics /livez /readyz
-${sandboxUrl ? `sent  ${sandboxUrl}/messages (a sandbox: no message leaves this machine)\n` : ''}
+${sandboxUrl ? `phone ${sandboxUrl}/ (a sandbox: no message leaves this machine)\n` : ''}
 npx buf curl --protocol grpc --http2-prior-knowledge \\
   -d '${JSON.stringify(request)}' \\
   http://${host}:${grpcPort}/bank.signature.v1.SignatureService/StartSignature

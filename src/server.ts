@@ -1,13 +1,18 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from './config.ts'
 import type { Context } from './context.ts'
 import { isStorageUnavailable, migrate, openDatabase, ping } from './db/database.ts'
 import { startEmbeddedPostgres } from './db/embedded-postgres.ts'
+import { openListener } from './db/listener.ts'
 import { openLiveRouting } from './db/live-routing.ts'
+import { takeMissingReceipts } from './db/receipts.ts'
+import { createSignatureNotices } from './db/signature-notices.ts'
 import { startHttpServer } from './http/http-server.ts'
 import { createDeliver } from './providers/deliver.ts'
 import { createObstacle } from './providers/obstacle.ts'
 import { watchHealth } from './providers/provider-health.ts'
-import { createProviders, unknownProviders, type Vendors } from './providers/providers.ts'
+import { createProviders, createReceiptReaders, unknownProviders, type Vendors } from './providers/providers.ts'
+import type { WebhookUrl } from './providers/receipts.ts'
 import { startRpcServer } from './rpc/rpc-server.ts'
 import { startSandbox } from './sandbox/sandbox.ts'
 import { createSandboxAccounts } from './sandbox/sandbox-accounts.ts'
@@ -34,6 +39,9 @@ const DRAIN_MS = 18_000
 /** What a delivery's lease allows beyond its budget, for the writes around it. */
 const LEASE_MARGIN_MS = 5_000
 
+/** Between looks for receipts that never came. */
+const COUNT_EVERY_MS = 30_000
+
 /** Puts the parts together and starts them. When one can't start, those before it are stopped again. */
 export async function startServer(config: Config, overrides: Overrides = {}): Promise<Server> {
   await using starting = new AsyncDisposableStack()
@@ -48,13 +56,30 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   metrics.watchPool(poolSize)
   await migrateTo(databaseUrl, 'up')
 
+  let serving = false
+  const http = starting.use(
+    await startHttpServer(metrics, {
+      host: config.host,
+      port: config.httpPort,
+      async checkReady() {
+        if (!serving) throw new Error('not serving')
+        await ping(db)
+      },
+    }),
+  )
+  // What receipts have set off may go on while calls are drained, and is cut off when these have ended.
+  const ending = new AbortController()
+  starting.defer(() => ending.abort())
+
   const sandbox = config.twilio || config.vonage || config.fcm ? undefined : starting.use(await openSandbox(config))
-  const providers = createProviders(vendorsOf(config, sandbox ?? config, clock))
+  const publicUrl = publicWebhookUrl(config.publicWebhookUrl ?? sandbox?.webhookUrl, http.port)
+  const vendors = vendorsOf(config, sandbox ?? config, clock, publicUrl)
+  const providers = createProviders(vendors)
   const health = watchHealth([...providers.keys()], { breaker: config.circuitBreaker, metrics, log })
 
   let unknown: string[] = []
   const routing = starting.use(
-    await openLiveRouting(db, databaseUrl, {
+    await openLiveRouting(db, {
       onTable({ version, routes }) {
         metrics.routingTableVersion.set(version)
         log.info({ routing_table_version: version }, 'routing table in force')
@@ -64,6 +89,8 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
       onError: (error) => log.warn({ error }, 'routing table not read, the last one stays'),
     }),
   )
+  const notices = createSignatureNotices()
+  starting.use(openListener(databaseUrl, { routing: routing.notice, signature: notices.notice }))
   // A table that comes later finds a replica that others rely on: that one goes on without what it lacks.
   if (unknown.length > 0) throw new Error(unknown.join('\n'))
   const pausedUntil = (provider: string) => routing.switches.get(provider)?.pausedUntil
@@ -76,6 +103,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
     db,
     keys: config.keys ?? (await loadOrCreateLocalKeys(config.dataDir)),
     routing,
+    notices,
     providers,
     health,
     obstacle,
@@ -90,6 +118,8 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
       log,
       clock,
     }),
+    receiptReaders: publicUrl === undefined ? [] : createReceiptReaders(vendors, publicUrl),
+    ending: ending.signal,
     metrics,
     log,
     clock,
@@ -101,18 +131,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
     },
   }
 
-  let serving = false
-  const http = starting.use(
-    await startHttpServer({
-      host: config.host,
-      port: config.httpPort,
-      metrics,
-      async checkReady() {
-        if (!serving) throw new Error('not serving')
-        await ping(db)
-      },
-    }),
-  )
+  http.serve(ctx)
   const rpc = starting.use(
     await startRpcServer(ctx, {
       host: config.host,
@@ -126,6 +145,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   log.info({ grpc_port: rpc.port, http_port: http.port, sandbox_url: sandbox?.url }, 'listening')
 
   const stopping = new AbortController()
+  const counting = countMissingReceipts(ctx, stopping.signal)
   for (const provider of providers.values()) {
     const signal = AbortSignal.any([stopping.signal, AbortSignal.timeout(provider.timeoutMs)])
     provider.isAvailable(signal).then((available) => {
@@ -141,8 +161,23 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
     async [Symbol.asyncDispose]() {
       serving = false
       stopping.abort()
+      await counting
       await running.disposeAsync()
     },
+  }
+}
+
+/** Counts messages whose receipt never came, each on one replica. */
+async function countMissingReceipts({ db, metrics, log }: Context, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    const missing = await takeMissingReceipts(db).catch((error) => {
+      log.warn({ error }, 'missing receipts not counted')
+      return []
+    })
+    for (const { provider, routePriority } of missing) {
+      metrics.receiptsMissing.inc({ provider, route: String(routePriority) })
+    }
+    await sleep(COUNT_EVERY_MS, undefined, { signal, ref: false }).catch(() => {})
   }
 }
 
@@ -164,21 +199,33 @@ async function openSandbox({ host, sandboxPort }: Config) {
   const apiUrl = sandbox.url
   return {
     url: apiUrl,
-    twilio: { ...twilio, apiUrl },
+    // Our own listener is at the same address.
+    webhookUrl: apiUrl.replace(/:\d+$/, ':0'),
+    twilio: { ...twilio, previousAuthToken: undefined, apiUrl },
     vonage: { ...vonage, apiUrl },
     fcm: { serviceAccount: { ...fcm, tokenUri: `${apiUrl}/token` }, apiUrl },
     [Symbol.asyncDispose]: () => sandbox[Symbol.asyncDispose](),
   }
 }
 
+/** Where vendors reach our webhooks. Port 0 in it is the port that the HTTP listener got. */
+function publicWebhookUrl(configured: string | undefined, httpPort: number): string | undefined {
+  return configured?.replace(/:0(?=\/|$)/, `:${httpPort}`)
+}
+
 function vendorsOf(
   { twilioTimeoutMs, vonageTimeoutMs, fcmTimeoutMs }: Config,
   { twilio, vonage, fcm }: Pick<Config, 'twilio' | 'vonage' | 'fcm'>,
   clock: () => Date,
+  publicUrl: string | undefined,
 ): Vendors {
+  const webhookUrl: WebhookUrl | undefined =
+    publicUrl === undefined
+      ? undefined
+      : (path, { challengeId, attempt }) => `${publicUrl}${path}?challenge=${challengeId}&attempt=${attempt}`
   return {
-    twilio: twilio && { ...twilio, timeoutMs: twilioTimeoutMs, clock },
-    vonage: vonage && { ...vonage, timeoutMs: vonageTimeoutMs, clock },
+    twilio: twilio && { ...twilio, timeoutMs: twilioTimeoutMs, clock, webhookUrl },
+    vonage: vonage && { ...vonage, timeoutMs: vonageTimeoutMs, clock, webhookUrl },
     fcm: fcm && { ...fcm, timeoutMs: fcmTimeoutMs, clock },
   }
 }

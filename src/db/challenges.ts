@@ -9,6 +9,8 @@ import { appendSkipped, appendTimeline } from './timeline.ts'
 
 /** A challenge as it is stored, with what use cases judge it by. */
 export interface StoredChallenge extends Challenge {
+  /** The row of the routing table that chose the provider. */
+  route: Route
   /** A process is delivering it right now. */
   beingDelivered: boolean
   /** Still open, but its signature's time is over by the database's clock. */
@@ -74,7 +76,16 @@ export async function findChallenge(db: Db, caller: string, id: string): Promise
       createdAt: row.created_at,
       sentAt: row.sent_at,
       expiresAt: row.expires_at,
+      deliveryReport:
+        row.vendor_status !== null && row.delivery_reported_at
+          ? {
+              vendorStatus: row.vendor_status,
+              providerErrorCode: row.delivery_error_code,
+              reportedAt: row.delivery_reported_at,
+            }
+          : null,
       failure: row.failure_reason && { reason: row.failure_reason, providerErrorCode: row.provider_error_code },
+      route: row.route,
       routingTableVersion: row.routing_table_version,
       routePriority: row.route.priority,
       choice: row.choice,

@@ -1,9 +1,10 @@
 import { sql, type Updateable } from 'kysely'
-import type { Challenge } from '../domain/challenge.ts'
+import { type Challenge, type ChallengeStatus, type DeliveryStatus, OPEN } from '../domain/challenge.ts'
 import type { Attempt, DeliveryOutcome } from '../domain/delivery.ts'
 import type { PassedOver } from '../domain/fallback.ts'
 import { insertChallenge, type NewChallenge } from './challenges.ts'
 import type { Db, Trx } from './database.ts'
+import { atLeast } from './delivery-status.ts'
 import type { Schema } from './schema.ts'
 import { endSignature, lockSignature } from './signature-states.ts'
 import { appendSkipped, appendTimeline } from './timeline.ts'
@@ -15,6 +16,15 @@ export interface Onward {
   skipped: PassedOver[]
 }
 
+/** A challenge that was delivered just now. */
+export interface DeliveredChallenge extends Pick<Challenge, 'id' | 'signatureId' | 'provider'> {
+  /** Its provider was asked to report what becomes of it. */
+  expectsReceipt: boolean
+}
+
+/** A receipt counts as missing so long after the code has expired. */
+const RECEIPT_MARGIN = '1 minute'
+
 /**
  * Records how a delivery ended, with every call it made. What the provider said is kept whatever became of the challenge
  * meanwhile; its status changes only while it is PENDING.
@@ -25,7 +35,7 @@ export interface Onward {
  */
 export async function recordDelivery(
   db: Db,
-  { id, signatureId, provider }: Pick<Challenge, 'id' | 'signatureId' | 'provider'>,
+  { id, signatureId, provider, expectsReceipt }: DeliveredChallenge,
   delivery: DeliveryOutcome,
   { next, skipped }: Onward,
 ): Promise<'recorded' | 'replaced' | 'failed'> {
@@ -36,14 +46,26 @@ export async function recordDelivery(
     const details = { provider, attempts: String(delivery.attempts.length) }
 
     if (delivery.outcome === 'sent') {
+      const isOther = sql<boolean>`coalesce(provider_challenge_id <> ${delivery.providerChallengeId}, false)`
       await trx
         .updateTable('challenge')
         .set({
           status: sql`CASE WHEN status = 'PENDING' THEN 'SENT' ELSE status END`,
-          delivery_status: 'ACCEPTED',
+          // What was reported of another message of this challenge, from a call that seemed to have failed, is not of this one.
+          delivery_status: sql<DeliveryStatus>`CASE WHEN ${isOther} THEN 'ACCEPTED' ELSE ${atLeast('ACCEPTED')} END`,
+          vendor_status: sql<string | null>`CASE WHEN ${isOther} THEN NULL ELSE vendor_status END`,
+          delivery_error_code: sql<string | null>`CASE WHEN ${isOther} THEN NULL ELSE delivery_error_code END`,
+          delivery_reported_at: sql<Date | null>`CASE WHEN ${isOther} THEN NULL ELSE delivery_reported_at END`,
           provider_challenge_id: delivery.providerChallengeId,
           provider_proof: JSON.stringify(delivery.providerProof),
           sent_at: delivery.sentAt,
+          // A receipt that came before this write is one.
+          ...(expectsReceipt && {
+            receipt_due_at: sql<Date | null>`
+              CASE WHEN NOT EXISTS (SELECT FROM receipt WHERE challenge_id = challenge.id)
+                THEN expires_at + ${RECEIPT_MARGIN}::interval END
+            `,
+          }),
         })
         .where('id', '=', id)
         .execute()
@@ -55,10 +77,14 @@ export async function recordDelivery(
     }
 
     if (delivery.outcome === 'unknown') {
-      await trx.updateTable('challenge').set({ delivery_status: 'UNKNOWN' }).where('id', '=', id).execute()
+      await trx
+        .updateTable('challenge')
+        .set({ delivery_status: atLeast('UNKNOWN') })
+        .where('id', '=', id)
+        .execute()
       await appendTimeline(trx, signatureId, 'CHALLENGE_OUTCOME_UNKNOWN', id, details)
       if (!goesOn) return 'recorded'
-      const triesUsed = await closePending(trx, id, { status: 'CANCELLED' })
+      const triesUsed = await close(trx, id, ['PENDING'], { status: 'CANCELLED' })
       if (triesUsed === undefined) return 'recorded'
       await appendTimeline(trx, signatureId, 'CHALLENGE_CANCELLED', id, { reason: 'OUTCOME_UNKNOWN' })
       await insertChallenge(trx, signatureId, next, { triesUsed, skipped })
@@ -70,7 +96,7 @@ export async function recordDelivery(
       ...(delivery.providerErrorCode !== null && { provider_error_code: delivery.providerErrorCode }),
     }
     await appendTimeline(trx, signatureId, 'CHALLENGE_FAILED', id, { ...details, ...reason })
-    const triesUsed = await closePending(trx, id, {
+    const triesUsed = await close(trx, id, ['PENDING'], {
       status: 'FAILED',
       failure_reason: delivery.reason,
       provider_error_code: delivery.providerErrorCode,
@@ -84,6 +110,26 @@ export async function recordDelivery(
     await endSignature(trx, signatureId, 'FAILED')
     await appendTimeline(trx, signatureId, 'SIGNATURE_FAILED', id, reason)
     return 'failed'
+  })
+}
+
+/**
+ * Puts a challenge in the place of one that is still open, by whose code nobody can sign from then on. False when that one
+ * was closed meanwhile, or its signature's time is over; then nothing is written.
+ */
+export async function replaceChallenge(
+  db: Db,
+  { id, signatureId }: Pick<Challenge, 'id' | 'signatureId'>,
+  reason: 'UNDELIVERED',
+  { next, skipped }: { next: NewChallenge; skipped: PassedOver[] },
+): Promise<boolean> {
+  return db.transaction().execute(async (trx) => {
+    if ((await lockSignature(trx, signatureId)) !== 'live') return false
+    const triesUsed = await close(trx, id, OPEN, { status: 'CANCELLED' })
+    if (triesUsed === undefined) return false
+    await appendTimeline(trx, signatureId, 'CHALLENGE_CANCELLED', id, { reason })
+    await insertChallenge(trx, signatureId, next, { triesUsed, skipped })
+    return true
   })
 }
 
@@ -104,17 +150,18 @@ async function insertAttempts(trx: Trx, challengeId: string, attempts: Attempt[]
     .execute()
 }
 
-/** Closes a challenge that is still PENDING, and gives the tries used by then; undefined when it no longer was. */
-async function closePending(
+/** Closes a challenge that is still in one of these statuses, and gives the tries used by then; undefined when it isn't. */
+async function close(
   trx: Trx,
   id: string,
+  from: readonly ChallengeStatus[],
   closed: Updateable<Schema['challenge']>,
 ): Promise<number | undefined> {
   const row = await trx
     .updateTable('challenge')
     .set(closed)
     .where('id', '=', id)
-    .where('status', '=', 'PENDING')
+    .where('status', 'in', from)
     .returning('tries_used')
     .executeTakeFirst()
   return row?.tries_used

@@ -3,11 +3,11 @@ import pg from 'pg'
 
 const RECONNECT_MS = 500
 
-/**
- * Listens on a connection of its own, and connects again when that breaks. Calls `onNotice` for each notice on the
- * channel, and whenever it has begun to listen, as notices may have been missed before.
- */
-export function openListener(url: string, channel: string, onNotice: () => void): AsyncDisposable {
+/** What a notice says; undefined when listening has begun, as any may have been missed before. */
+type OnNotice = (payload: string | undefined) => void
+
+/** Listens to these channels on one connection, and connects again when that breaks. */
+export function openListener(url: string, channels: Readonly<Record<string, OnNotice>>): AsyncDisposable {
   const stop = new AbortController()
 
   async function listen(): Promise<void> {
@@ -20,13 +20,13 @@ export function openListener(url: string, channel: string, onNotice: () => void)
     const over = Promise.withResolvers<void>()
     client.on('error', () => over.resolve())
     client.on('end', () => over.resolve())
-    client.on('notification', onNotice)
+    client.on('notification', ({ channel, payload }) => channels[channel]?.(payload))
     const onStop = () => over.resolve()
     stop.signal.addEventListener('abort', onStop)
     try {
       await client.connect()
-      await client.query(`LISTEN ${client.escapeIdentifier(channel)}`)
-      onNotice()
+      for (const channel of Object.keys(channels)) await client.query(`LISTEN ${client.escapeIdentifier(channel)}`)
+      for (const onNotice of Object.values(channels)) onNotice(undefined)
       await over.promise
     } finally {
       stop.signal.removeEventListener('abort', onStop)

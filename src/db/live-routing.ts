@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type CompiledRoutes, compileRoutes } from '../domain/routing.ts'
 import type { Db } from './database.ts'
-import { openListener } from './listener.ts'
 import { type ProviderSwitch, readProviderSwitches } from './provider-switches.ts'
 import { findRoutingTable, type RoutingTable } from './routing-tables.ts'
 
@@ -11,6 +10,8 @@ export interface LiveRouting extends AsyncDisposable {
   readonly routes: CompiledRoutes
   /** What operators last said, by provider. */
   readonly switches: ReadonlyMap<string, ProviderSwitch>
+  /** Something was published, as far as this process was told. */
+  notice(): void
   /** Reads anew. Resolves when what was published before the call is obeyed. */
   refresh(): Promise<void>
 }
@@ -25,12 +26,8 @@ export interface LiveRoutingEvents {
 /** Behind the notices, should they not come through, as with a pooler between us and the database. */
 const POLL_MS = 500
 
-/** Reads the table and the switches, and goes on reading them as soon as they change. */
-export async function openLiveRouting(
-  db: Db,
-  databaseUrl: string,
-  { onTable, onError }: LiveRoutingEvents,
-): Promise<LiveRouting> {
+/** Reads the table and the switches, and goes on reading them: at each notice, and now and then without one. */
+export async function openLiveRouting(db: Db, { onTable, onError }: LiveRoutingEvents): Promise<LiveRouting> {
   let version = 0
   let routes: CompiledRoutes = []
   let switches: ReadonlyMap<string, ProviderSwitch> = new Map()
@@ -77,7 +74,6 @@ export async function openLiveRouting(
   }
 
   const following = follow()
-  const listener = openListener(databaseUrl, 'routing', () => wake())
   return {
     get version() {
       return version
@@ -89,9 +85,9 @@ export async function openLiveRouting(
       return switches
     },
     refresh,
+    notice: () => wake(),
     async [Symbol.asyncDispose]() {
       stop.abort()
-      await listener[Symbol.asyncDispose]()
       await following
     },
   }

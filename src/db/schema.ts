@@ -13,6 +13,7 @@ export interface Schema {
   challenge: ChallengeTable
   attempt: AttemptTable
   timeline: TimelineTable
+  receipt: ReceiptTable
 }
 
 interface RoutingTableTable {
@@ -92,6 +93,12 @@ interface ChallengeTable {
   max_tries: number
   failure_reason: ChallengeFailureReason | null
   provider_error_code: string | null
+  /** The vendor's word in the receipt that moved delivery_status last, its code, and when it came. */
+  vendor_status: string | null
+  delivery_error_code: string | null
+  delivery_reported_at: Date | null
+  /** When a receipt counts as missing; null once one came, was missed, or where none is asked for. */
+  receipt_due_at: Date | null
   created_at: Date
   sent_at: Date | null
   code_hmac: Buffer
@@ -107,6 +114,24 @@ interface AttemptTable {
   provider_error_code: string | null
   started_at: Date
   ended_at: Date
+}
+
+/** What a vendor reported and how it proved that it was the one. */
+interface ReceiptTable {
+  id: Generated<string>
+  challenge_id: string
+  /** Which call of the challenge's delivery it is about. */
+  attempt: number
+  provider_challenge_id: string
+  vendor_status: string
+  provider_error_code: string | null
+  /** The body as it came, sealed: it names the phone number. */
+  body_ciphertext: Buffer
+  body_key_id: string
+  signature: string
+  /** Which of our keys the signature was made with. */
+  key_name: string
+  received_at: Generated<Date>
 }
 
 interface TimelineTable {

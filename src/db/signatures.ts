@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import { fromDecimal, toDecimal } from '../domain/amount.ts'
 import type { Channel } from '../domain/challenge.ts'
 import type { Sealed } from '../domain/sealed.ts'
-import type { Signature } from '../domain/signature.ts'
+import type { Signature, SignatureStatus } from '../domain/signature.ts'
 import type { Transaction } from '../domain/transaction.ts'
 import { insertChallenge, type NewChallenge } from './challenges.ts'
 import { type Db, fromNow } from './database.ts'
@@ -34,6 +34,8 @@ export interface StoredSignature extends Signature {
   transactionDigest: Buffer
   /** Still PENDING, but its time is over by the database's clock. */
   due: boolean
+  /** Until its time is over by the database's clock, in milliseconds. Below zero when it is. */
+  leftMs: number
 }
 
 /**
@@ -109,10 +111,62 @@ export async function findClaim(
 
 /** The signature of that id, when it is this caller's. */
 export async function findSignature(db: Db, caller: string, id: string): Promise<StoredSignature | undefined> {
-  const row = await db
-    .selectFrom('signature')
-    .where('id', '=', id)
+  const row = await selectSignatures(db).where('id', '=', id).where('caller', '=', caller).executeTakeFirst()
+  return row && toStoredSignature(row)
+}
+
+/** Which signatures to list. What is undefined leaves all in. */
+export interface SignatureFilters {
+  caller: string
+  status: SignatureStatus | undefined
+  provider: string | undefined
+  customerHmac: Buffer | undefined
+  /** Started then or later. */
+  from: Date | undefined
+  /** Started before. */
+  to: Date | undefined
+  /** Older than the signature of this id. */
+  after: string | undefined
+}
+
+/** Lists signatures, the latest first: ids are UUIDv7, in the order of time. */
+export async function listSignatures(
+  db: Db,
+  { caller, status, provider, customerHmac, from, to, after }: SignatureFilters,
+  limit: number,
+): Promise<StoredSignature[]> {
+  const rows = await selectSignatures(db)
     .where('caller', '=', caller)
+    .$if(status !== undefined, (query) => query.where(currentStatus, '=', status as SignatureStatus))
+    .$if(customerHmac !== undefined, (query) => query.where('customer_hmac', '=', customerHmac as Buffer))
+    .$if(from !== undefined, (query) => query.where('created_at', '>=', from as Date))
+    .$if(to !== undefined, (query) => query.where('created_at', '<', to as Date))
+    .$if(after !== undefined, (query) => query.where('id', '<', after as string))
+    .$if(provider !== undefined, (query) =>
+      query.where((eb) =>
+        eb.exists(
+          eb
+            .selectFrom('challenge')
+            .whereRef('challenge.signature_id', '=', 'signature.id')
+            .where('challenge.provider', '=', provider as string)
+            .select('challenge.id'),
+        ),
+      ),
+    )
+    .orderBy('id', 'desc')
+    .limit(limit)
+    .execute()
+  return rows.map((row) => ({ ...toStoredSignature(row), status: row.current_status }))
+}
+
+/** EXPIRED as soon as the time is over, though nobody may have closed it yet. */
+const currentStatus = sql<SignatureStatus>`
+  CASE WHEN status = 'PENDING' AND expires_at <= clock_timestamp() THEN 'EXPIRED' ELSE status END
+`
+
+function selectSignatures(db: Db) {
+  return db
+    .selectFrom('signature')
     .selectAll()
     .select((eb) => [
       eb
@@ -120,26 +174,30 @@ export async function findSignature(db: Db, caller: string, id: string): Promise
         .whereRef('challenge.signature_id', '=', 'signature.id')
         .select(sql<string[]>`array_agg(challenge.id::text ORDER BY challenge.created_at, challenge.id)`.as('ids'))
         .as('challenge_ids'),
-      sql<boolean>`status = 'PENDING' AND expires_at <= clock_timestamp()`.as('due'),
+      currentStatus.as('current_status'),
+      sql<number>`(extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8`.as('left_ms'),
     ])
-    .executeTakeFirst()
-  return (
-    row && {
-      id: row.id,
-      status: row.status,
-      transaction: {
-        amount: { currency: row.currency, ...fromDecimal(row.amount) },
-        payeeName: row.payee_name,
-        payeeAccount: row.payee_account,
-        transactionType: row.transaction_type,
-        reference: row.reference,
-      },
-      challengeIds: row.challenge_ids ?? [],
-      createdAt: row.created_at,
-      expiresAt: row.expires_at,
-      completedAt: row.completed_at,
-      transactionDigest: row.transaction_digest,
-      due: row.due,
-    }
-  )
+}
+
+type SignatureRow = Awaited<ReturnType<ReturnType<typeof selectSignatures>['executeTakeFirstOrThrow']>>
+
+function toStoredSignature(row: SignatureRow): StoredSignature {
+  return {
+    id: row.id,
+    status: row.status,
+    transaction: {
+      amount: { currency: row.currency, ...fromDecimal(row.amount) },
+      payeeName: row.payee_name,
+      payeeAccount: row.payee_account,
+      transactionType: row.transaction_type,
+      reference: row.reference,
+    },
+    challengeIds: row.challenge_ids ?? [],
+    createdAt: row.created_at,
+    expiresAt: row.expires_at,
+    completedAt: row.completed_at,
+    transactionDigest: row.transaction_digest,
+    due: row.status !== row.current_status,
+    leftMs: row.left_ms,
+  }
 }

@@ -39,11 +39,12 @@ export async function appendSkipped(trx: Trx, signatureId: string, skipped: read
   }
 }
 
-/** A signature's timeline, oldest first. */
-export async function readTimeline(db: Db, signatureId: string): Promise<TimelineEvent[]> {
+/** A signature's timeline after a position, oldest first. */
+export async function readTimeline(db: Db, signatureId: string, after = 0): Promise<TimelineEvent[]> {
   return db
     .selectFrom('timeline')
     .where('signature_id', '=', signatureId)
+    .where('position', '>', after)
     .orderBy('position')
     .select(['position', 'created_at as createdAt', 'type', 'challenge_id as challengeId', 'details'])
     .execute()

@@ -10,8 +10,9 @@ export type ChallengeStatus = 'PENDING' | 'SENT' | 'COMPLETED' | 'FAILED' | 'EXP
 /** The statuses in which a code can be completed. A signature has at most one challenge in one of them. */
 export const OPEN: readonly ChallengeStatus[] = ['PENDING', 'SENT']
 
-/** What the provider says of the message. It only moves up. */
-export type DeliveryStatus = 'UNKNOWN' | 'ACCEPTED' | 'SENT' | 'DELIVERED' | 'UNDELIVERED'
+/** What the provider says of the message, from the least to the last word. It only moves up. */
+export const DELIVERY_STATUSES = ['UNKNOWN', 'ACCEPTED', 'SENT', 'DELIVERED', 'UNDELIVERED'] as const
+export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number]
 
 /** Why a challenge failed. */
 export type ChallengeFailureReason = 'DESTINATION_UNREACHABLE' | 'PROVIDER_UNAVAILABLE' | 'TRIES_EXHAUSTED'
@@ -32,6 +33,8 @@ export interface Challenge {
   createdAt: Date
   sentAt: Date | null
   expiresAt: Date
+  /** What the vendor's last receipt that moved the delivery status said. */
+  deliveryReport: { vendorStatus: string; providerErrorCode: string | null; reportedAt: Date } | null
   failure: { reason: ChallengeFailureReason; providerErrorCode: string | null } | null
   /** Null for challenges from before the routing table had versions. */
   routingTableVersion: number | null

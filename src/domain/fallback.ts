@@ -10,7 +10,7 @@ export interface Candidate {
 }
 
 /** Why a challenge went to its provider: the first of its route, drawn or the only one to begin with, or one after others. */
-export type Choice = 'FIRST_IN_LINE' | 'DRAWN_BY_WEIGHT' | 'NEXT_PROVIDER' | 'NEXT_CHANNEL'
+export type Choice = 'FIRST_IN_LINE' | 'DRAWN_BY_WEIGHT' | 'NEXT_PROVIDER' | 'NEXT_CHANNEL' | 'RESENT'
 
 /** Why a provider was not used, or not the last one used. */
 export type PassReason =
@@ -30,6 +30,8 @@ export type PassReason =
   | 'PROVIDER_UNAVAILABLE'
   /** It was called, and may have sent the message; the code was cancelled. */
   | 'OUTCOME_UNKNOWN'
+  /** It sent the message, which did not arrive. */
+  | 'UNDELIVERED'
 
 /** A provider that comes before the one used, and why it was passed over. */
 export interface PassedOver extends Candidate {

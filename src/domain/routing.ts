@@ -9,6 +9,8 @@ export interface Route {
   match: RouteMatch
   /** Where delivery begins, then where it falls back to: 1 to 3 channels, each once. */
   channels: ChannelStep[]
+  /** A message reported as undelivered makes way for the next provider, while its code is open. Absent in older tables. */
+  fallbackOnUndelivered?: boolean
 }
 
 /** What a request must be for a row to serve it. What is null matches anything. */

@@ -12,13 +12,13 @@ export interface Sealed {
  * Encrypts a value for one place, named by the id of its row and, where a row has several such, by its column: the
  * ciphertext moved to another place can't be opened.
  */
-export function seal(keys: KeyRing, value: string, place: string): Sealed {
+export function seal(keys: KeyRing, value: string | Buffer, place: string): Sealed {
   const { id, key } = currentKey(keys)
   const nonce = randomBytes(12)
   const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(place))
   return {
     keyId: id,
-    ciphertext: Buffer.concat([nonce, cipher.update(value, 'utf8'), cipher.final(), cipher.getAuthTag()]),
+    ciphertext: Buffer.concat([nonce, cipher.update(Buffer.from(value)), cipher.final(), cipher.getAuthTag()]),
   }
 }
 

@@ -26,7 +26,7 @@ interface DeliveryTools {
 
 export type Deliver = (
   provider: SignatureProvider,
-  message: ChallengeMessage,
+  message: Omit<ChallengeMessage, 'attempt'>,
   budgetMs: number,
   signal: AbortSignal,
 ) => Promise<DeliveryOutcome>
@@ -57,7 +57,7 @@ export function createDeliver({ policy, health, obstacle, metrics, log, clock }:
       }
       try {
         const timeout = AbortSignal.timeout(provider.timeoutMs)
-        const send = () => provider.sendChallenge(message, AbortSignal.any([budget, timeout]))
+        const send = () => provider.sendChallenge({ ...message, attempt: number }, AbortSignal.any([budget, timeout]))
         const isCutShort = () => budget.aborted && !timeout.aborted
         result = await health(provider.name).observe(send, isCutShort)
         end('success', 'sent', null)

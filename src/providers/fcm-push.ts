@@ -54,6 +54,7 @@ export function createFcmPush({ serviceAccount, apiUrl, timeoutMs, clock }: FcmP
     name: NAME,
     channel: 'PUSH',
     timeoutMs,
+    reportsDelivery: false,
     async sendChallenge(message, signal) {
       if (!message.pushToken) throw new ProviderError(NAME, 'NO_PUSH_TOKEN', 'recipient')
       const answer = await send({ message: dataMessage(message, message.pushToken, clock()) }, signal)

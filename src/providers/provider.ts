@@ -6,6 +6,8 @@ import type { Transaction } from '../domain/transaction.ts'
 export interface ChallengeMessage {
   signatureId: string
   challengeId: string
+  /** Which call of the challenge's delivery this is; 1 for the first. */
+  attempt: number
   phone: string
   /** Where the customer's app gets push messages; undefined when it can't. */
   pushToken: string | undefined
@@ -48,6 +50,8 @@ export interface SignatureProvider {
   readonly channel: Channel
   /** The most one call may take, in milliseconds. */
   readonly timeoutMs: number
+  /** The vendor is asked to report what becomes of each message. */
+  readonly reportsDelivery: boolean
   /** Sends a message once. Throws {@link ProviderError} and nothing else. */
   sendChallenge(message: ChallengeMessage, signal: AbortSignal): Promise<ProviderResult>
   /** Asks the provider whether it would serve us: reachable, credentials good, account active. Sends nothing. */

@@ -1,9 +1,12 @@
 import type { Route } from '../domain/routing.ts'
 import { createFcmPush, type FcmPushConfig } from './fcm-push.ts'
 import type { SignatureProvider } from './provider.ts'
+import type { ReceiptReader } from './receipts.ts'
 import type { TwilioConfig } from './twilio.ts'
+import { twilioCallReceipts, twilioMessageReceipts } from './twilio-receipts.ts'
 import { createTwilioSms } from './twilio-sms.ts'
 import { createTwilioVoice } from './twilio-voice.ts'
+import { vonageReceipts } from './vonage-receipts.ts'
 import { createVonageSms, type VonageSmsConfig } from './vonage-sms.ts'
 
 /** The vendors that there are credentials for. */
@@ -21,6 +24,19 @@ export function createProviders({ twilio, vonage, fcm }: Vendors): Map<string, S
     ...(fcm ? [createFcmPush(fcm)] : []),
   ]
   return new Map(providers.map((provider) => [provider.name, provider]))
+}
+
+/** Readers for the receipts of these vendors. `publicUrl` is what the vendors are told, without path. */
+export function createReceiptReaders({ twilio, vonage }: Vendors, publicUrl: string): ReceiptReader[] {
+  const twilioConfig = twilio && {
+    accountSid: twilio.accountSid,
+    authTokens: { current: twilio.authToken, previous: twilio.previousAuthToken ?? '' },
+    publicUrl,
+  }
+  return [
+    ...(twilioConfig ? [twilioMessageReceipts(twilioConfig), twilioCallReceipts(twilioConfig)] : []),
+    ...(vonage?.signatureSecret ? [vonageReceipts({ ...vonage, signatureSecret: vonage.signatureSecret })] : []),
+  ]
 }
 
 /** What rows ask for that isn't there, a sentence each. */

@@ -2,6 +2,7 @@ import type { FailureClass } from '../domain/delivery.ts'
 import type { SignatureProvider } from './provider.ts'
 import { smsText } from './texts.ts'
 import { createTwilioProvider, type TwilioConfig } from './twilio.ts'
+import { TWILIO_MESSAGES_PATH } from './twilio-receipts.ts'
 
 /** https://www.twilio.com/docs/api/errors */
 const MEANING: Record<number, FailureClass> = {
@@ -25,12 +26,14 @@ export function createTwilioSms(config: TwilioConfig): SignatureProvider {
     name: 'twilio-sms',
     channel: 'SMS',
     meanings: MEANING,
-    create: (client, { phone, code, transaction, locale }, secondsLeft) =>
+    receiptsPath: TWILIO_MESSAGES_PATH,
+    create: (client, { phone, code, transaction, locale }, secondsLeft, callback) =>
       client.messages.createWithHttpInfo({
         to: phone,
         from: config.fromNumber,
         body: smsText(code, transaction, locale, secondsLeft),
         validityPeriod: Math.max(MIN_VALIDITY_SECONDS, secondsLeft),
+        ...callback,
       }),
   })
 }

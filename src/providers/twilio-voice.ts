@@ -2,6 +2,7 @@ import type { FailureClass } from '../domain/delivery.ts'
 import type { SignatureProvider } from './provider.ts'
 import { voiceTwiml } from './texts.ts'
 import { createTwilioProvider, type TwilioConfig } from './twilio.ts'
+import { TWILIO_CALLS_PATH } from './twilio-receipts.ts'
 
 /** https://www.twilio.com/docs/api/errors */
 const MEANING: Record<number, FailureClass> = {
@@ -32,12 +33,15 @@ export function createTwilioVoice(config: TwilioConfig): SignatureProvider {
     name: 'twilio-voice',
     channel: 'VOICE',
     meanings: MEANING,
-    create: (client, { phone, code, transaction, locale }, secondsLeft) =>
+    receiptsPath: TWILIO_CALLS_PATH,
+    create: (client, { phone, code, transaction, locale }, secondsLeft, callback) =>
       client.calls.createWithHttpInfo({
         to: phone,
         from: config.fromNumber,
         twiml: voiceTwiml(code, transaction, locale),
         timeout: Math.min(MAX_RING_SECONDS, Math.max(MIN_RING_SECONDS, secondsLeft)),
+        ...callback,
+        ...(callback.statusCallback && { statusCallbackEvent: ['initiated', 'answered', 'completed'] }),
       }),
   })
 }

@@ -3,10 +3,13 @@ import type { Channel } from '../domain/challenge.ts'
 import type { FailureClass } from '../domain/delivery.ts'
 import { basicAuth, exchange, type HttpAnswer, isAccepted, jsonOf, proofOf, refusal } from './http-exchange.ts'
 import { type ChallengeMessage, ProviderError, type SignatureProvider, secondsLeft } from './provider.ts'
+import type { WebhookUrl } from './receipts.ts'
 
 export interface TwilioConfig {
   accountSid: string
   authToken: string
+  /** The token before, which receipts may still be signed with. */
+  previousAuthToken: string | undefined
   /** E.164; for text messages an alphanumeric sender id too. */
   fromNumber: string
   /** Without path, for example https://api.twilio.com. */
@@ -14,6 +17,8 @@ export interface TwilioConfig {
   /** For each call. */
   timeoutMs: number
   clock: () => Date
+  /** Undefined: Twilio isn't asked to report. */
+  webhookUrl: WebhookUrl | undefined
 }
 
 /** What one channel does its own way. */
@@ -22,7 +27,13 @@ interface TwilioChannel {
   channel: Channel
   /** What a code means where its HTTP status does not tell. */
   meanings: Record<number, FailureClass>
-  create(client: twilio.Twilio, message: ChallengeMessage, secondsLeft: number): Promise<{ body: { sid: string } }>
+  receiptsPath: string
+  create(
+    client: twilio.Twilio,
+    message: ChallengeMessage,
+    secondsLeft: number,
+    callback: { statusCallback?: string },
+  ): Promise<{ body: { sid: string } }>
 }
 
 interface SdkRequest {
@@ -31,7 +42,7 @@ interface SdkRequest {
   username: string
   password: string
   headers: Record<string, string>
-  data?: Record<string, string>
+  data?: Record<string, string | string[]>
 }
 
 /** https://www.twilio.com/docs/glossary/what-is-a-sid */
@@ -39,8 +50,8 @@ const SID = /^[A-Z]{2}[0-9a-f]{32}$/
 
 /** An adapter over Twilio's REST API, for one of its channels. */
 export function createTwilioProvider(
-  { accountSid, authToken, apiUrl, timeoutMs, clock }: TwilioConfig,
-  { name, channel, meanings, create }: TwilioChannel,
+  { accountSid, authToken, apiUrl, timeoutMs, clock, webhookUrl }: TwilioConfig,
+  { name, channel, meanings, receiptsPath, create }: TwilioChannel,
 ): SignatureProvider {
   /** The SDK for one call: it has neither a signal nor a base URL, and keeps no answer that it can't read. */
   function sdk(signal: AbortSignal) {
@@ -51,7 +62,7 @@ export function createTwilioProvider(
         const init = {
           method: method.toUpperCase(),
           headers: { ...headers, Authorization: basicAuth(username, password) },
-          ...(data && { body: new URLSearchParams(data).toString() }),
+          ...(data && { body: formOf(data) }),
         }
         const answer = await exchange(name, apiUrl + pathname + search, init, signal)
         seen.answer = answer
@@ -78,9 +89,11 @@ export function createTwilioProvider(
     name,
     channel,
     timeoutMs,
+    reportsDelivery: webhookUrl !== undefined,
     async sendChallenge(message, signal) {
       const { client, seen } = sdk(signal)
-      const { body } = await create(client, message, secondsLeft(message, clock()))
+      const callback = webhookUrl ? { statusCallback: webhookUrl(receiptsPath, message) } : {}
+      const { body } = await create(client, message, secondsLeft(message, clock()), callback)
       const sentAt = clock()
       if (!seen.answer) throw new Error('the SDK answered without a call')
       return { providerChallengeId: body.sid, providerProof: proofOf(seen.answer, sentAt), sentAt }
@@ -94,4 +107,10 @@ export function createTwilioProvider(
         .catch(() => false)
     },
   }
+}
+
+/** A list is a parameter that comes several times. */
+function formOf(data: Record<string, string | string[]>): string {
+  const entries = Object.entries(data).flatMap(([name, values]) => [values].flat().map((value) => [name, value]))
+  return new URLSearchParams(entries).toString()
 }

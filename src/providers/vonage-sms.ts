@@ -1,11 +1,15 @@
 import type { FailureClass } from '../domain/delivery.ts'
 import { basicAuth, exchange, type HttpAnswer, isAccepted, jsonOf, proofOf, refusal } from './http-exchange.ts'
 import { ProviderError, type SignatureProvider, secondsLeft } from './provider.ts'
+import type { WebhookUrl } from './receipts.ts'
 import { smsText } from './texts.ts'
+import { VONAGE_MESSAGES_PATH, vonageReference } from './vonage-receipts.ts'
 
 export interface VonageSmsConfig {
   apiKey: string
   apiSecret: string
+  /** What receipts are signed with. Without it none is asked for. */
+  signatureSecret: string | undefined
   /** E.164 or an alphanumeric sender id. */
   from: string
   /** Without path, for example https://api.nexmo.com. */
@@ -13,6 +17,8 @@ export interface VonageSmsConfig {
   /** For each call. */
   timeoutMs: number
   clock: () => Date
+  /** Undefined: Vonage isn't asked to report. */
+  webhookUrl: WebhookUrl | undefined
 }
 
 const NAME = 'vonage-sms'
@@ -38,19 +44,25 @@ const MIN_TTL_SECONDS = 20
 export function createVonageSms({
   apiKey,
   apiSecret,
+  signatureSecret,
   from,
   apiUrl,
   timeoutMs,
   clock,
+  webhookUrl,
 }: VonageSmsConfig): SignatureProvider {
   const headers = { Authorization: basicAuth(apiKey, apiSecret), Accept: 'application/json' }
+
+  // Reports that nobody could check would be no proof.
+  const reports = signatureSecret === undefined ? undefined : webhookUrl
 
   return {
     name: NAME,
     channel: 'SMS',
     timeoutMs,
+    reportsDelivery: reports !== undefined,
     async sendChallenge(message, signal) {
-      const { challengeId, phone, code, transaction, locale } = message
+      const { phone, code, transaction, locale } = message
       const left = secondsLeft(message, clock())
       const body = {
         message_type: 'text',
@@ -59,7 +71,8 @@ export function createVonageSms({
         from: withoutPlus(from),
         text: smsText(code, transaction, locale, left),
         ttl: Math.max(MIN_TTL_SECONDS, left),
-        client_ref: challengeId,
+        client_ref: vonageReference(message),
+        ...(reports && { webhook_url: reports(VONAGE_MESSAGES_PATH, message) }),
         sms: { encoding_type: 'text' },
       }
       const answer = await exchange(

@@ -7,6 +7,7 @@ import {
   DeliveryStatus,
   type SignatureSchema,
   SignatureStatus,
+  type TimelineEventSchema,
 } from '../../gen/bank/signature/v1/signature_pb.ts'
 import type { Challenge } from '../domain/challenge.ts'
 import type { Signature, TimelineEvent } from '../domain/signature.ts'
@@ -25,19 +26,24 @@ export function toSignature(
     createTime: timestampFromDate(signature.createdAt),
     expireTime: timestampFromDate(signature.expiresAt),
     ...(signature.completedAt && { completeTime: timestampFromDate(signature.completedAt) }),
-    timeline: (signature.timeline ?? []).map(({ position, createdAt, type, challengeId, details }) => ({
-      position,
-      time: timestampFromDate(createdAt),
-      type,
-      challengeId: challengeId ?? '',
-      details,
-    })),
+    timeline: (signature.timeline ?? []).map(toTimelineEvent),
   }
+}
+
+/** An event of a timeline as the contract shows it. */
+export function toTimelineEvent({
+  position,
+  createdAt,
+  type,
+  challengeId,
+  details,
+}: TimelineEvent): MessageInitShape<typeof TimelineEventSchema> {
+  return { position, time: timestampFromDate(createdAt), type, challengeId: challengeId ?? '', details }
 }
 
 /** A challenge as the contract shows it. */
 export function toChallenge(challenge: Challenge): MessageInitShape<typeof ChallengeSchema> {
-  const { failure } = challenge
+  const { failure, deliveryReport } = challenge
   return {
     id: challenge.id,
     signatureId: challenge.signatureId,
@@ -54,6 +60,13 @@ export function toChallenge(challenge: Challenge): MessageInitShape<typeof Chall
     routingTableVersion: challenge.routingTableVersion ?? 0,
     routePriority: challenge.routePriority,
     choice: challenge.choice ?? '',
+    ...(deliveryReport && {
+      deliveryReport: {
+        vendorStatus: deliveryReport.vendorStatus,
+        providerErrorCode: deliveryReport.providerErrorCode ?? '',
+        time: timestampFromDate(deliveryReport.reportedAt),
+      },
+    }),
     passedOver: challenge.passedOver.map(({ provider, channel, reason }) => ({
       provider,
       channel: Channel[channel],

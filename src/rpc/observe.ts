@@ -46,17 +46,31 @@ export function translateErrors(
       if (away) return refuse(new AppError('STORAGE_UNAVAILABLE', 'the database is not available'))
       return internalError(correlationId)
     }
-    try {
-      giveUp()
-      const response = await next(request)
-      giveUp()
-      return response
-    } catch (error) {
+    const fail = (error: unknown): never => {
+      // Work that stopped because its caller has gone has nothing else to say.
+      if (error === signal.reason) giveUp()
       const translated = translate(error)
       // What failed is on record by now; a caller that has gone is told nothing of it.
       giveUp()
       throw translated
     }
+    try {
+      giveUp()
+      const response = await next(request)
+      giveUp()
+      // A stream fails while it is read.
+      return response.stream ? { ...response, message: failing(response.message, fail) } : response
+    } catch (error) {
+      return fail(error)
+    }
+  }
+}
+
+async function* failing<T>(messages: AsyncIterable<T>, fail: (error: unknown) => never): AsyncGenerator<T> {
+  try {
+    yield* messages
+  } catch (error) {
+    fail(error)
   }
 }
 

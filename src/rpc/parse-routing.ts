@@ -1,4 +1,3 @@
-import { type Timestamp, timestampDate } from '@bufbuild/protobuf/wkt'
 import {
   type ExplainRouteRequest,
   type ListRoutingTableVersionsRequest,
@@ -18,7 +17,7 @@ import { WEEKDAYS, type Weekday } from '../domain/time-window.ts'
 import type { ExplainRoute } from '../usecases/explain-route.ts'
 import type { PublishRoutingTable } from '../usecases/publish-routing-table.ts'
 import type { SetProviderState } from '../usecases/set-provider-state.ts'
-import { CHANNEL_NAMES, type Check, channel, parse, phone, text, transaction } from './parse.ts'
+import { CHANNEL_NAMES, type Check, channel, parse, phone, text, timeIn, transaction } from './parse.ts'
 
 type Providers = Pick<Context, 'providers'>
 
@@ -114,13 +113,6 @@ function versionIn(check: Check, field: string, version: number): number {
   return check(field, version, version >= 0, 'must not be negative')
 }
 
-/** https://protobuf.dev/reference/protobuf/google.protobuf/#timestamp: the years 1 to 9999. Beyond, a Date may be none. */
-function timeIn(check: Check, field: string, time: Timestamp | undefined): Date | undefined {
-  const seconds = Number(time?.seconds ?? 0)
-  check(field, time, seconds >= -62_135_596_800 && seconds <= 253_402_300_799, 'must be in the years 1 to 9999')
-  return time && timestampDate(time)
-}
-
 function authorship(check: Check, { author, reason }: { author: string; reason: string }) {
   return { author: text(check, 'author', author, 1, 128), reason: text(check, 'reason', reason, 1, 500) }
 }
@@ -131,7 +123,7 @@ function routesIn(check: Check, sent: readonly ProtoRoute[], providers: Provider
   return routes
 }
 
-function toRoute({ priority, match, channels }: ProtoRoute): Route {
+function toRoute({ priority, match, channels, fallbackOnUndelivered }: ProtoRoute): Route {
   const { amount, timeWindow } = match ?? {}
   return {
     priority,
@@ -157,6 +149,7 @@ function toRoute({ priority, match, channels }: ProtoRoute): Route {
       channel: CHANNEL_NAMES.get(channel) as Channel,
       providers: providers.map(({ provider, weight }) => ({ provider, weight })),
     })),
+    ...(fallbackOnUndelivered && { fallbackOnUndelivered }),
   }
 }
 

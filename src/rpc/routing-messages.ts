@@ -31,7 +31,12 @@ export function toRoutingTable({
 }
 
 /** A row of the routing table as the contract shows it. */
-export function toRouteMessage({ priority, match, channels }: Route): MessageInitShape<typeof RouteSchema> {
+export function toRouteMessage({
+  priority,
+  match,
+  channels,
+  fallbackOnUndelivered,
+}: Route): MessageInitShape<typeof RouteSchema> {
   const { channel, country, callingPrefix, transactionType, customerSegment, amount, timeWindow } = match
   return {
     priority,
@@ -45,6 +50,7 @@ export function toRouteMessage({ priority, match, channels }: Route): MessageIni
       ...(timeWindow && { timeWindow: { ...timeWindow, weekdays: timeWindow.weekdays.map((day) => Weekday[day]) } }),
     },
     channels: channels.map((step) => ({ channel: Channel[step.channel], providers: step.providers })),
+    fallbackOnUndelivered: fallbackOnUndelivered ?? false,
   }
 }
 

@@ -1,13 +1,17 @@
 import type { ServiceImpl } from '@connectrpc/connect'
-import type { SignatureService } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { type SignatureService, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
 import type { Context } from '../context.ts'
+import { abortSignature } from '../usecases/abort-signature.ts'
 import { completeSignature } from '../usecases/complete-signature.ts'
 import { getChallenge } from '../usecases/get-challenge.ts'
 import { getSignature } from '../usecases/get-signature.ts'
+import { listSignatures } from '../usecases/list-signatures.ts'
+import { resendChallenge } from '../usecases/resend-challenge.ts'
 import { startSignature } from '../usecases/start-signature.ts'
-import { toChallenge, toSignature } from './messages.ts'
+import { watchSignature } from '../usecases/watch-signature.ts'
+import { toChallenge, toSignature, toTimelineEvent } from './messages.ts'
 import { noteCall } from './observe.ts'
-import { parseComplete, parseId, parseStart } from './parse-request.ts'
+import { parseAbort, parseComplete, parseId, parseList, parseResend, parseStart, parseWatch } from './parse-request.ts'
 
 /** Until callers are known by their certificates. */
 const CALLER = 'anonymous'
@@ -30,6 +34,33 @@ export function signatureService(ctx: Context): ServiceImpl<typeof SignatureServ
       const input = parseComplete(request, CALLER)
       noteCall(values, { signature_id: input.signatureId })
       return { signature: toSignature(await completeSignature(ctx, input)) }
+    },
+    async resendChallenge(request, { signal, timeoutMs, values }) {
+      const input = parseResend(request, CALLER)
+      noteCall(values, { signature_id: input.signatureId })
+      const { signature, challenge } = await resendChallenge(
+        ctx,
+        input,
+        timeoutMs() ?? Number.POSITIVE_INFINITY,
+        signal,
+      )
+      return { signature: toSignature(signature), challenge: toChallenge(challenge) }
+    },
+    async abortSignature(request, { values }) {
+      const input = parseAbort(request, CALLER)
+      noteCall(values, { signature_id: input.signatureId, reason: input.reason })
+      return { signature: toSignature(await abortSignature(ctx, input)) }
+    },
+    async *watchSignature(request, { signal, values }) {
+      const input = parseWatch(request, CALLER)
+      noteCall(values, { signature_id: input.signatureId })
+      for await (const { event, status } of watchSignature(ctx, input, signal)) {
+        yield { event: toTimelineEvent(event), status: SignatureStatus[status] }
+      }
+    },
+    async listSignatures(request) {
+      const { signatures, next } = await listSignatures(ctx, parseList(request, CALLER))
+      return { signatures: signatures.map(toSignature), nextPageToken: next ?? '' }
     },
     async getSignature(request, { values }) {
       const id = parseId('signature_id', request.signatureId)

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import type { Answer } from './http.ts'
 
 export const PROVIDERS = ['twilio-sms', 'twilio-voice', 'vonage-sms', 'fcm-push'] as const
@@ -7,6 +8,16 @@ export type SimulatedProvider = (typeof PROVIDERS)[number]
 
 /** Whose next call a fault may wait for: a provider's, or the one for an access token that precedes a push. */
 export type FaultTarget = SimulatedProvider | 'fcm-token'
+
+/** The statuses that each provider's receipts tell; FCM has none. */
+export const RECEIPT_STATUSES: Partial<Record<FaultTarget, string[]>> = {
+  // https://www.twilio.com/docs/messaging/api/message-resource#message-status-values
+  'twilio-sms': ['accepted', 'queued', 'sending', 'sent', 'delivered', 'undelivered', 'failed', 'canceled'],
+  // https://www.twilio.com/docs/voice/api/call-resource#call-status-values
+  'twilio-voice': ['initiated', 'ringing', 'in-progress', 'completed', 'busy', 'no-answer', 'failed', 'canceled'],
+  // https://developer.vonage.com/en/messages/concepts/messages-status-callbacks
+  'vonage-sms': ['submitted', 'delivered', 'rejected', 'undeliverable'],
+}
 
 /** A message that a vendor took as sent. */
 export interface SimulatedMessage {
@@ -19,9 +30,48 @@ export interface SimulatedMessage {
   from: string
   /** What is read or heard; for a push its data as JSON. */
   body: string
+  /** The vendor's word; it moves while receipts follow. */
   status: string
   /** ISO 8601 */
   created_at: string
+}
+
+/** An authenticated call that would send. */
+export interface SimulatedCall {
+  provider: SimulatedProvider
+  /** performance.now() when its body was complete. */
+  atMs: number
+  /** Without `authorization`. */
+  headers: IncomingHttpHeaders
+  /** Empty unless the call is a form. */
+  form: URLSearchParams
+  /** Undefined unless the call is JSON. */
+  json: unknown
+}
+
+/** Something that becomes of a message. */
+export interface ReceiptEvent {
+  /** One of {@link RECEIPT_STATUSES}. */
+  status: string
+  /** Of the vendor's kind; a failure without one has the vendor's for an unknown cause. */
+  errorCode?: number | string
+}
+
+/** A receipt as it goes out, by POST. */
+export interface ReceiptRequest {
+  url: string
+  headers: Record<string, string>
+  body: string
+}
+
+/** How a vendor tells what becomes of one message. */
+export interface ReceiptPlan {
+  /** What usually becomes of it after the answer; what is `silent` moves its status, but nobody asked to be told. */
+  course: (ReceiptEvent & { silent?: boolean })[]
+  /** The signed receipt, or nothing when no address for receipts was given. */
+  request(event: ReceiptEvent): ReceiptRequest | undefined | Promise<ReceiptRequest | undefined>
+  /** Whether the vendor sends a receipt again that got this status, or undefined for no answer in time. */
+  isRetried(answer: number | undefined): boolean
 }
 
 /** A request as a vendor sees it. */
@@ -43,8 +93,8 @@ export interface Exchange {
   target: FaultTarget
   /** What the vendor says when it won't. */
   refusal?: Answer | undefined
-  /** Does what was asked. Without a message nothing was sent. */
-  accept(): { answer: Answer; message?: SimulatedMessage }
+  /** Does what was asked. Without a message nothing was sent, without a plan no receipts follow. */
+  accept(): { answer: Answer; message?: SimulatedMessage; plan?: ReceiptPlan }
 }
 
 /** One vendor's way to talk. */

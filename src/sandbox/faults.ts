@@ -1,15 +1,18 @@
 import type { ServerResponse } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Dialect, type FaultTarget, PROVIDERS } from './dialect.ts'
+import { type Dialect, type FaultTarget, PROVIDERS, RECEIPT_STATUSES } from './dialect.ts'
 import { isObject, parseJson, send } from './http.ts'
+import type { ScriptedReceipt } from './receipts.ts'
 
 /**
  * What goes wrong with one call: the next one of `provider`, or the next one that sends, whoever's it is. Every fault
  * may wait first (`latencyMs`) and may say that the message had left all the same (`sent`), as Twilio warns of a 500. A
- * fault of `latencyMs` alone is a slow but normal answer.
+ * fault of `latencyMs` alone is a slow but normal answer. A message that was sent, by a normal answer or by `sent`, is
+ * followed by just these `receipts` instead of the usual ones.
  */
-export type Fault = { provider?: FaultTarget; latencyMs?: number; sent?: boolean } & (
+export type Fault = { provider?: FaultTarget; latencyMs?: number; sent?: boolean; receipts?: ScriptedReceipt[] } & (
   | { latencyMs: number }
+  | { receipts: ScriptedReceipt[] }
   /** An error answer in the vendor's form; without a `code` of the vendor's kind, the vendor's usual one for the status. */
   | { status: number; code?: number | string; retryAfterSeconds?: number }
   /** This body as it is; the status is the vendor's for success unless told. */
@@ -30,12 +33,19 @@ const KINDS = ['status', 'body', 'redirect', 'hang', 'reset', 'drip']
 
 const TARGETS: FaultTarget[] = [...PROVIDERS, 'fcm-token']
 
-const FIELDS: Record<string, [isValid: (value: unknown) => boolean, expected: string]> = {
+type Fields = Record<string, [isValid: (value: unknown) => boolean, expected: string]>
+
+const LATENCY: Fields[string] = [(value) => isWhole(value, 0, HOUR_MS), `a whole number from 0 to ${HOUR_MS}`]
+const FLAG: Fields[string] = [(value) => typeof value === 'boolean', 'true or false']
+const CODE: Fields[string] = [isCode, 'a whole number from 1 to 99999 or a name such as UNAVAILABLE']
+
+const FIELDS: Fields = {
   provider: [(value) => TARGETS.includes(value as FaultTarget), `one of ${TARGETS.join(', ')}`],
-  latencyMs: [(value) => isWhole(value, 0, HOUR_MS), `a whole number from 0 to ${HOUR_MS}`],
-  sent: [(value) => typeof value === 'boolean', 'true or false'],
+  latencyMs: LATENCY,
+  sent: FLAG,
+  receipts: [Array.isArray, 'a list of receipts'],
   status: [(value) => isWhole(value, 200, 599), 'a whole number from 400 to 599, or from 200 beside a body'],
-  code: [isCode, 'a whole number from 1 to 99999 or a name such as UNAVAILABLE'],
+  code: CODE,
   retryAfterSeconds: [(value) => isWhole(value, 0, 86_400), 'a whole number from 0 to 86400'],
   body: [(value) => typeof value === 'string', 'text'],
   redirect: [(value) => typeof value === 'string' && /^https?:\/\/[!-~]+$/.test(value), 'an http or https address'],
@@ -64,12 +74,12 @@ export function takeFault(faults: Fault[], target: FaultTarget): Fault | undefin
 }
 
 /** Does what the fault says to this call, its latency aside. False when the fault leaves the call to be answered normally. */
-export async function performFault(
+export function performFault(
   fault: Fault,
   { success, error }: Dialect,
   response: ServerResponse,
   signal: AbortSignal,
-): Promise<boolean> {
+): boolean {
   if ('hang' in fault) return true
   if ('reset' in fault) {
     response.socket?.resetAndDestroy()
@@ -81,7 +91,7 @@ export async function performFault(
   }
   if ('drip' in fault) {
     response.writeHead(success.status, { 'Content-Type': success.type })
-    await drip(response, signal)
+    drip(response, signal).catch(() => response.destroy())
     return true
   }
   if ('body' in fault) {
@@ -106,19 +116,47 @@ async function drip(response: ServerResponse, signal: AbortSignal): Promise<void
 
 function faultProblems(fault: unknown, at: string): string[] {
   if (!isObject(fault)) return [`${at} must be an object`]
-  const problems = unknownKeys(fault, Object.keys(FIELDS)).map((key) => `${at}.${key} is not known`)
-  for (const [key, [isValid, expected]] of Object.entries(FIELDS)) {
-    if (key in fault && !isValid(fault[key])) problems.push(`${at}.${key} must be ${expected}`)
-  }
+  const problems = fieldProblems(fault, FIELDS, at)
   const kinds = KINDS.filter((kind) => kind in fault && !(kind === 'status' && 'body' in fault))
   if (kinds.length > 1) problems.push(`${at} must be one of ${kinds.join(', ')}, not all`)
-  if (kinds.length === 0 && !('latencyMs' in fault)) problems.push(`${at} must have ${KINDS.join(', ')} or latencyMs`)
+  if (kinds.length === 0 && !('latencyMs' in fault) && !('receipts' in fault)) {
+    problems.push(`${at} must have ${KINDS.join(', ')}, latencyMs or receipts`)
+  }
   const isError = 'status' in fault && !('body' in fault)
   if (isError && isWhole(fault.status, 200, 399)) problems.push(`${at}.status below 400 needs a body`)
   for (const key of ['code', 'retryAfterSeconds']) {
     if (key in fault && !isError) problems.push(`${at}.${key} needs a status and no body`)
   }
-  return problems
+  return [...problems, ...receiptProblems(fault, kinds, at)]
+}
+
+function receiptProblems({ provider, sent, receipts }: Record<string, unknown>, kinds: string[], at: string): string[] {
+  if (!Array.isArray(receipts)) return []
+  const target = TARGETS.find((known) => known === provider)
+  if (target && !RECEIPT_STATUSES[target]) return [`${at}.receipts is not for ${target}, which has none`]
+  const statuses = target ? RECEIPT_STATUSES[target] : Object.values(RECEIPT_STATUSES).flat()
+  const known = [...new Set(statuses)]
+  const fields: Fields = {
+    status: [(value) => known.includes(value as string), `one of ${known.join(', ')}`],
+    errorCode: CODE,
+    delayMs: LATENCY,
+    beforeAnswer: FLAG,
+  }
+  const unsent = kinds.length > 0 && sent !== true ? [`${at}.receipts needs sent beside ${kinds[0]}`] : []
+  const problems = receipts.flatMap((receipt, index) => {
+    const receiptAt = `${at}.receipts[${index}]`
+    if (!isObject(receipt)) return [`${receiptAt} must be an object`]
+    return fieldProblems({ status: undefined, ...receipt }, fields, receiptAt)
+  })
+  return [...unsent, ...problems]
+}
+
+function fieldProblems(value: Record<string, unknown>, fields: Fields, at: string): string[] {
+  const invalid = Object.entries(fields).filter(([key, [isValid]]) => key in value && !isValid(value[key]))
+  return [
+    ...unknownKeys(value, Object.keys(fields)).map((key) => `${at}.${key} is not known`),
+    ...invalid.map(([key, [, expected]]) => `${at}.${key} must be ${expected}`),
+  ]
 }
 
 function unknownKeys(value: object, known: string[]): string[] {

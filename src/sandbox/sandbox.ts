@@ -1,17 +1,22 @@
 import { once } from 'node:events'
-import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { type AddressInfo, isIPv6 } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Dialect, Exchange, SimulatedMessage, SimulatedProvider } from './dialect.ts'
+import type { Dialect, Exchange, SimulatedCall, SimulatedMessage, SimulatedProvider } from './dialect.ts'
 import { type Fault, parseFaults, performFault, takeFault } from './faults.ts'
 import { fcmApi } from './fcm-api.ts'
 import { createAccessTokens, googleTokenApi, type ServiceAccount } from './google-token.ts'
 import { type Answer, parseBody, readBody, send } from './http.ts'
+import { createMessages } from './messages.ts'
+import { createNext } from './next.ts'
+import { createPhone } from './phone.ts'
+import { createReceipts, type SimulatedReceipt } from './receipts.ts'
 import { type TwilioAccount, twilioApi } from './twilio-api.ts'
 import { type VonageAccount, vonageApi } from './vonage-api.ts'
 
-export type { SimulatedMessage, SimulatedProvider } from './dialect.ts'
+export type { SimulatedCall, SimulatedMessage, SimulatedProvider } from './dialect.ts'
 export type { Fault } from './faults.ts'
+export type { SimulatedReceipt } from './receipts.ts'
 
 export interface SandboxConfig {
   host: string
@@ -20,19 +25,8 @@ export interface SandboxConfig {
   twilio: TwilioAccount
   vonage: VonageAccount
   fcm: ServiceAccount & { projectId: string }
-}
-
-/** An authenticated call that would send. */
-export interface SimulatedCall {
-  provider: SimulatedProvider
-  /** performance.now() when its body was complete. */
-  atMs: number
-  /** Without `authorization`. */
-  headers: IncomingHttpHeaders
-  /** Empty unless the call is a form. */
-  form: URLSearchParams
-  /** Undefined unless the call is JSON. */
-  json: unknown
+  /** What becomes of a message unless a fault scripts it: all ends well, or nothing ever happens. */
+  receipts?: 'delivered' | 'none'
 }
 
 export interface Sandbox extends AsyncDisposable {
@@ -42,13 +36,19 @@ export interface Sandbox extends AsyncDisposable {
   readonly messages: readonly SimulatedMessage[]
   /** The newest 1,000, oldest first; refused and failed ones too. */
   readonly calls: readonly SimulatedCall[]
+  /** The newest 1,000 that were sent, oldest first. */
+  readonly receipts: readonly SimulatedReceipt[]
   /** Queues faults: each is used up by one authenticated call that it fits, in order, before anything else is looked at. */
   failNext(...faults: Fault[]): void
   /** The next call received from now on, as soon as it is read, so before its answer. Rejects when the sandbox is stopped. */
   nextCall(): Promise<SimulatedCall>
+  /** The next receipt from now on that has been answered or given up. Rejects when the sandbox is stopped. */
+  nextReceipt(): Promise<SimulatedReceipt>
+  /** Tells of each new message and each change of a status, with a copy; the answer ends that. */
+  onMessage(listener: (message: SimulatedMessage) => void): () => void
   /** Forgets every access token that was issued for FCM. */
   expireTokens(): void
-  /** Forgets the messages, the calls and the pending faults. */
+  /** Forgets the messages, the calls, the receipts, sent or still waiting, and the pending faults. */
   clear(): void
 }
 
@@ -61,12 +61,13 @@ const ALLOWED = new Map([
 
 /**
  * Starts a server that speaks the APIs of Twilio, Vonage and Firebase Cloud Messaging over plain HTTP and sends nothing.
- * What it took is at `GET /messages`, forgotten by `DELETE /messages`; what goes wrong next is told by `POST /faults` and
- * forgotten by `DELETE /faults`. Those are open to whoever reaches the port. Disposing cuts every connection. Rejects
- * when the port can't be had or the public key can't be read.
+ * What it took is shown at `GET /`, listed at `GET /messages` and forgotten by `DELETE /messages`; what goes wrong next is
+ * told by `POST /faults` and forgotten by `DELETE /faults`. Those are open to whoever reaches the port. Receipts go
+ * wherever a call asks for them. Disposing cuts every connection and sends no more. Rejects when the port can't be had or
+ * the public key can't be read.
  */
 export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
-  const messages: SimulatedMessage[] = []
+  const messages = createMessages(MAX_KEPT)
   const calls: SimulatedCall[] = []
   const faults: Fault[] = []
   const tokens = createAccessTokens()
@@ -76,8 +77,10 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
     googleTokenApi(config.fcm, tokens),
     fcmApi(config.fcm.projectId, tokens),
   ]
+  const phone = createPhone(messages.list, messages.onMessage)
   const stop = new AbortController()
-  let next = newCallSlot()
+  const next = createNext<SimulatedCall>()
+  const receipts = createReceipts(config.receipts ?? 'delivered', messages.move)
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const startedMs = performance.now()
@@ -86,6 +89,7 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
     const path = (request.url ?? '').split('?', 1)[0] ?? ''
     const dialect = dialects.find(({ owns }) => owns(path))
     if (!dialect) {
+      if (phone.serve(request, response)) return
       const answer = control(method, path, text)
       return void (answer ? send(response, answer) : response.writeHead(204).end())
     }
@@ -110,11 +114,14 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
   ): Promise<void> {
     if (target !== 'fcm-token') record(target, call)
     const fault = takeFault(faults, target)
-    const sent = fault?.sent && !refusal ? keep(accept()) : undefined
+    const sent = fault?.sent && !refusal ? await keep(accept(), fault) : undefined
     if (fault?.latencyMs) await delay(fault.latencyMs, undefined, { signal: stop.signal })
     response.setHeaders(new Map(Object.entries(dialect.headers(startedMs))))
-    if (fault && (await performFault(fault, dialect, response, stop.signal))) return
-    send(response, refusal ?? sent ?? keep(accept()))
+    if (fault && performFault(fault, dialect, response, stop.signal)) return sent?.follow()
+    if (refusal) return send(response, refusal)
+    const kept = sent ?? (await keep(accept(), fault))
+    send(response, kept.answer)
+    kept.follow()
   }
 
   function record(provider: SimulatedProvider, { headers, ...body }: Pick<SimulatedCall, 'headers' | 'form' | 'json'>) {
@@ -123,13 +130,18 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
     calls.push(call)
     if (calls.length > MAX_KEPT) calls.shift()
     next.resolve(call)
-    next = newCallSlot()
   }
 
-  function keep({ answer, message }: ReturnType<Exchange['accept']>): Answer {
-    if (message) messages.unshift(message)
-    messages.splice(MAX_KEPT)
-    return answer
+  /** Keeps what was sent; `follow` is for when the call has been answered. */
+  async function keep({ answer, message, plan }: ReturnType<Exchange['accept']>, fault?: Fault) {
+    if (message) messages.add(message)
+    return { answer, follow: message && plan ? await receipts.follow(message, plan, fault?.receipts) : () => {} }
+  }
+
+  function forgetMessages(...others: unknown[][]): undefined {
+    receipts.clear()
+    forget(messages.list, calls, ...others)
+    phone.refresh()
   }
 
   /** What the addresses for people and tests answer; nothing is a success without a body. */
@@ -137,9 +149,9 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
     if (text === undefined) return problems(413, ['the body is over 64 KiB'])
     switch (`${method} ${path}`) {
       case 'GET /messages':
-        return { status: 200, type: JSON_TYPE, body: messages }
+        return { status: 200, type: JSON_TYPE, body: messages.list }
       case 'DELETE /messages':
-        return forget(messages, calls)
+        return forgetMessages()
       case 'POST /faults': {
         const parsed = parseFaults(text)
         if ('problems' in parsed) return problems(400, parsed.problems)
@@ -165,27 +177,24 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
   return {
     url: `http://${isIPv6(config.host) ? `[${config.host}]` : config.host}:${port}`,
     port,
-    messages,
+    messages: messages.list,
     calls,
+    receipts: receipts.sent,
     failNext: (...added) => void faults.push(...added),
-    nextCall: () => next.promise,
+    nextCall: next.wait,
+    nextReceipt: receipts.next,
+    onMessage: messages.onMessage,
     expireTokens: tokens.expire,
-    clear: () => forget(messages, calls, faults),
+    clear: () => forgetMessages(faults),
     async [Symbol.asyncDispose]() {
       stop.abort()
-      next.reject(new Error('the sandbox was stopped'))
+      next.stop()
+      receipts.stop()
       const closed = new Promise((resolve) => server.close(resolve))
       server.closeAllConnections()
       await closed
     },
   }
-}
-
-function newCallSlot() {
-  const slot = Promise.withResolvers<SimulatedCall>()
-  // Nobody may be waiting when the sandbox stops.
-  slot.promise.catch(() => {})
-  return slot
 }
 
 function problems(status: number, list: string[]): Answer {

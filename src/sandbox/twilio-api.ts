@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Dialect, Exchange, SimulatedMessage } from './dialect.ts'
 import { type Answer, isBasic } from './http.ts'
+import { callReceipts, messageReceipts } from './twilio-receipts.ts'
 import { callRefusal, messageRefusal, type Refusal } from './twilio-rules.ts'
 import { textOfTwiml } from './twiml.ts'
 
@@ -59,7 +60,9 @@ export function twilioApi({ accountSid, authToken }: TwilioAccount): Dialect {
           status: resource.status,
           created_at: createdAt.toISOString(),
         }
-        return { answer: { status: 201, type: JSON_TYPE, body: resource }, message }
+        const receipts = target === 'twilio-sms' ? messageReceipts : callReceipts
+        const plan = receipts({ accountSid, authToken }, form, resource.sid)
+        return { answer: { status: 201, type: JSON_TYPE, body: resource }, message, plan }
       },
     }
   }

@@ -49,7 +49,7 @@ export function messageRefusal(form: URLSearchParams): Refusal | undefined {
   if (!isSeconds(form.get('ValidityPeriod'), 36_000)) {
     return { code: 21624, message: 'ValidityPeriod must be 1 to 36000 seconds' }
   }
-  return magic(MESSAGE_FROM, 'From', from) ?? magic(MESSAGE_TO, 'To', to)
+  return callbackRefusal(form) ?? magic(MESSAGE_FROM, 'From', from) ?? magic(MESSAGE_TO, 'To', to)
 }
 
 /** What Twilio would refuse in this call, if anything: https://www.twilio.com/docs/voice/api/call-resource */
@@ -64,11 +64,21 @@ export function callRefusal(form: URLSearchParams): Refusal | undefined {
   const instructions = url ? urlRefusal(url) : twimlRefusal(twiml ?? '')
   if (instructions) return instructions
   if (!isSeconds(form.get('Timeout'), 600)) return { code: 21208, message: 'Timeout must be 1 to 600 seconds' }
-  return magic(CALL_FROM, 'From', from) ?? magic(CALL_TO, 'To', to)
+  return callbackRefusal(form) ?? magic(CALL_FROM, 'From', from) ?? magic(CALL_TO, 'To', to)
 }
 
 function urlRefusal(url: string): Refusal | undefined {
-  return /^https?:$/.test(URL.parse(url)?.protocol ?? '') ? undefined : { code: 21205, message: 'Url is not valid' }
+  return isUrl(url) ? undefined : { code: 21205, message: 'Url is not valid' }
+}
+
+/** https://www.twilio.com/docs/api/errors/21609 */
+function callbackRefusal(form: URLSearchParams): Refusal | undefined {
+  const url = form.get('StatusCallback')
+  return !url || isUrl(url) ? undefined : { code: 21609, message: 'StatusCallback is not a valid URL' }
+}
+
+function isUrl(value: string): boolean {
+  return /^https?:$/.test(URL.parse(value)?.protocol ?? '')
 }
 
 /** Twilio documents no code for TwiML that is too long, and notes bad TwiML only in the call's log: here both fail at once. */

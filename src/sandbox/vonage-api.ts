@@ -1,10 +1,13 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import type { Dialect, Exchange } from './dialect.ts'
 import { type Answer, isBasic, isObject } from './http.ts'
+import { vonageReceipts } from './vonage-receipts.ts'
 
 export interface VonageAccount {
   apiKey: string
   apiSecret: string
+  /** Signs receipts; without it they come unsigned. */
+  signatureSecret?: string
 }
 
 type Check = (value: unknown) => boolean
@@ -44,7 +47,8 @@ const PARAMETERS: [name: string, isValid: Check, reason: string][] = [
 ]
 
 /** Vonage's Messages for SMS, and its account's balance, over plain HTTP. */
-export function vonageApi({ apiKey, apiSecret }: VonageAccount): Dialect {
+export function vonageApi(account: VonageAccount): Dialect {
+  const { apiKey, apiSecret } = account
   return {
     success: SUCCESS,
     owns: (path) => path === '/v1/messages' || path.startsWith('/account/'),
@@ -57,14 +61,19 @@ export function vonageApi({ apiKey, apiSecret }: VonageAccount): Dialect {
       }
       // https://developer.vonage.com/api/account
       if (method === 'GET') return { status: 200, type: SUCCESS.type, body: { value: 10.28, autoReload: false } }
-      return { target: 'vonage-sms', refusal: refusal(json), accept: () => accept(json as Record<string, unknown>) }
+      return {
+        target: 'vonage-sms',
+        refusal: refusal(json),
+        accept: () => accept(json as Record<string, unknown>, account),
+      }
     },
     error,
     headers: () => ({ 'X-Request-Id': randomUUID() }),
   }
 }
 
-function accept({ to, from, text }: Record<string, unknown>): ReturnType<Exchange['accept']> {
+function accept(json: Record<string, unknown>, account: VonageAccount): ReturnType<Exchange['accept']> {
+  const { to, from, text } = json
   const sid = randomUUID()
   return {
     answer: { ...SUCCESS, body: { message_uuid: sid } },
@@ -77,6 +86,7 @@ function accept({ to, from, text }: Record<string, unknown>): ReturnType<Exchang
       status: 'submitted',
       created_at: new Date().toISOString(),
     },
+    plan: vonageReceipts(account, json, sid),
   }
 }
 

@@ -59,6 +59,25 @@ export function createMetrics() {
       labelNames: ['from', 'to', 'reason'],
       registers,
     }),
+    receipts: new Counter({
+      name: 'challenge_receipts_total',
+      help: 'Receipts that came: recorded, repeated, unknown (of no message of ours), forged.',
+      labelNames: ['provider', 'outcome'],
+      registers,
+    }),
+    receiptsMissing: new Counter({
+      name: 'challenge_receipts_missing_total',
+      help: 'Messages whose code expired without any receipt, by the row of the routing table that chose the provider.',
+      labelNames: ['provider', 'route'],
+      registers,
+    }),
+    deliveryTime: new Histogram({
+      name: 'challenge_delivery_seconds',
+      help: 'Time from a message being sent to its receipt saying that it was delivered.',
+      labelNames: ['provider', 'country'],
+      buckets: [0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300],
+      registers,
+    }),
     routingTableVersion: new Gauge({
       name: 'routing_table_version',
       help: 'The version of the routing table that this replica obeys.',

@@ -5,7 +5,7 @@ import { isSealedCode } from '../domain/one-time-code.ts'
 import type { Signature } from '../domain/signature.ts'
 import { type Transaction, transactionDigest } from '../domain/transaction.ts'
 import { AppError } from '../errors.ts'
-import { challengeFailure, currentSignature, latestChallenge } from './current.ts'
+import { currentSignature, endOf, latestChallenge } from './current.ts'
 
 export interface CompleteSignature {
   caller: string
@@ -63,21 +63,11 @@ async function refusal(ctx: Ctx, { caller, signatureId }: CompleteSignature): Pr
   // The call that took the last try may be signing: then that is what this one is told.
   await settleSignature(ctx.db, signatureId)
   const signature = await currentSignature(ctx, caller, signatureId)
-  switch (signature.status) {
-    case 'SIGNED':
-      return new AppError('SIGNATURE_ALREADY_SIGNED', 'the signature was signed before')
-    case 'ABORTED':
-      return new AppError('SIGNATURE_ABORTED', 'the signature was aborted')
-    case 'EXPIRED':
-      return new AppError('SIGNATURE_EXPIRED', 'the code is no longer valid')
-    case 'FAILED':
-      return challengeFailure(await latestChallenge(ctx, caller, signature))
-    case 'PENDING': {
-      const { triesRemaining } = await latestChallenge(ctx, caller, signature)
-      // Another challenge took the place of the one whose code this may be.
-      if (triesRemaining > 0) return codeRejected(triesRemaining)
-      // The last try was taken by a call that has not closed the signature yet.
-      return new AppError('TRIES_EXHAUSTED', 'no tries are left')
-    }
-  }
+  const ended = await endOf(ctx, caller, signature)
+  if (ended) return ended
+  const { triesRemaining } = await latestChallenge(ctx, caller, signature)
+  // Another challenge took the place of the one whose code this may be.
+  if (triesRemaining > 0) return codeRejected(triesRemaining)
+  // The last try was taken by a call that has not closed the signature yet.
+  return new AppError('TRIES_EXHAUSTED', 'no tries are left')
 }

@@ -2,6 +2,8 @@ import type { Context } from '../context.ts'
 import { findChallenge, type StoredChallenge } from '../db/challenges.ts'
 import { expireSignature } from '../db/signature-states.ts'
 import { findSignature, type StoredSignature } from '../db/signatures.ts'
+import type { Challenge } from '../domain/challenge.ts'
+import type { Signature } from '../domain/signature.ts'
 import { AppError } from '../errors.ts'
 
 /** A caller's signature as it stands now: closed first, when its time is over. Throws SIGNATURE_NOT_FOUND. */
@@ -39,6 +41,26 @@ export async function latestChallenge(
   return currentChallenge(ctx, caller, signature.challengeIds.at(-1) ?? '')
 }
 
+/** What a caller is told who wants something of a signature that has ended; undefined while it is PENDING. */
+export async function endOf(
+  ctx: Pick<Context, 'db' | 'metrics'>,
+  caller: string,
+  signature: StoredSignature,
+): Promise<AppError | undefined> {
+  switch (signature.status) {
+    case 'SIGNED':
+      return new AppError('SIGNATURE_ALREADY_SIGNED', 'the signature was signed before')
+    case 'ABORTED':
+      return new AppError('SIGNATURE_ABORTED', 'the signature was aborted')
+    case 'EXPIRED':
+      return new AppError('SIGNATURE_EXPIRED', 'the code is no longer valid')
+    case 'FAILED':
+      return challengeFailure(await latestChallenge(ctx, caller, signature))
+    case 'PENDING':
+      return undefined
+  }
+}
+
 /** What a caller is told of a challenge that failed: the same at once and at every later call. */
 export function challengeFailure({ id, signatureId, provider, failure }: StoredChallenge): AppError {
   const metadata = { signature_id: signatureId, challenge_id: id, provider }
@@ -54,4 +76,30 @@ export function challengeFailure({ id, signatureId, provider, failure }: StoredC
         metadata: { ...metadata, provider_error_code: failure?.providerErrorCode ?? '' },
       })
   }
+}
+
+/** A signature with the challenge that a call made for it. */
+export interface SignatureWithChallenge {
+  signature: Signature
+  challenge: Challenge
+}
+
+/** What a caller told to wait for its own earlier call should wait. */
+const IN_PROGRESS_RETRY_MS = 1_000
+
+/** What came of delivering a signature's last challenge, as its caller is told by the call itself and by every repetition. */
+export async function challengeOutcome(
+  ctx: Pick<Context, 'db' | 'metrics'>,
+  caller: string,
+  signatureId: string,
+): Promise<SignatureWithChallenge> {
+  const signature = await currentSignature(ctx, caller, signatureId)
+  const challenge = await latestChallenge(ctx, caller, signature)
+  if (challenge.beingDelivered) {
+    throw new AppError('IDEMPOTENCY_IN_PROGRESS', 'the first call with this key is still sending', {
+      retryAfterMs: IN_PROGRESS_RETRY_MS,
+    })
+  }
+  if (challenge.failure && challenge.failure.reason !== 'TRIES_EXHAUSTED') throw challengeFailure(challenge)
+  return { signature, challenge }
 }

@@ -32,6 +32,14 @@ const SHARE = 1 / 2
 /** With less than this part of the time left, another challenge would only cancel a code that may have arrived. */
 const LEAST = 1 / 10
 
+/** The caller's own signal ends a delivery at the deadline; the budget only keeps it from waiting for what comes after. */
+const DEADLINE_MARGIN_MS = 100
+
+/** What a delivery may take when its caller waits so long. */
+export function budgetWithin({ challenges }: Pick<Context, 'challenges'>, timeLeftMs: number): number {
+  return Math.min(challenges.budgetMs, timeLeftMs + DEADLINE_MARGIN_MS)
+}
+
 /** Makes a challenge for a candidate, with a code of its own. */
 export function newChallenge(
   ctx: Pick<Context, 'keys' | 'challenges'>,
@@ -101,10 +109,15 @@ export async function deliverCode(
         : undefined
 
     // Without the caller's signal: what was sent is recorded whether or not anyone still waits for the answer.
-    const recorded = await recordDelivery(ctx.db, { id, signatureId: recipient.signatureId, provider }, delivery, {
-      next: next?.challenge,
-      skipped: onward?.passedOver.slice(challenge.passedOver.length + 1) ?? [],
-    })
+    const recorded = await recordDelivery(
+      ctx.db,
+      { id, signatureId: recipient.signatureId, provider, expectsReceipt: sender.reportsDelivery },
+      delivery,
+      {
+        next: next?.challenge,
+        skipped: onward?.passedOver.slice(challenge.passedOver.length + 1) ?? [],
+      },
+    )
     if (recorded === 'failed') ctx.metrics.signatures.inc({ status: 'FAILED' })
     if (recorded !== 'replaced' || !next || !reason) return undefined
     ctx.metrics.fallbacks.inc({ from: provider, to: next.challenge.provider, reason })

@@ -3,16 +3,16 @@ import { v7 as uuidv7 } from 'uuid'
 import type { Context } from '../context.ts'
 import type { NewChallenge } from '../db/challenges.ts'
 import { findClaim, insertSignature, type NewSignature } from '../db/signatures.ts'
-import type { Challenge, Channel } from '../domain/challenge.ts'
+import type { Channel } from '../domain/challenge.ts'
 import { lengthPrefixed } from '../domain/fields.ts'
 import { maskPhone } from '../domain/phone.ts'
 import { lookUpHmac, seal } from '../domain/sealed.ts'
-import type { Signature } from '../domain/signature.ts'
 import { type Transaction, transactionDigest } from '../domain/transaction.ts'
 import { AppError } from '../errors.ts'
-import { challengeFailure, currentSignature, latestChallenge } from './current.ts'
-import { deliverCode, newChallenge } from './deliver-code.ts'
+import { challengeOutcome, type SignatureWithChallenge } from './current.ts'
+import { budgetWithin, deliverCode, newChallenge } from './deliver-code.ts'
 import { nextUsable, noUsableProvider, planRoute } from './plan-route.ts'
+import { pushTokenPlace } from './recipient.ts'
 
 export interface StartSignature {
   caller: string
@@ -30,17 +30,6 @@ export interface StartSignature {
   customerSegment: string
 }
 
-export interface StartedSignature {
-  signature: Signature
-  challenge: Challenge
-}
-
-/** What a caller told to wait for its own earlier call should wait. */
-const IN_PROGRESS_RETRY_MS = 1_000
-
-/** The caller's own signal ends a delivery at the deadline; the budget only keeps it from waiting for what comes after. */
-const DEADLINE_MARGIN_MS = 100
-
 /**
  * Starts a signature and delivers its code. The same key and request give the same signature and no second message.
  * `timeLeftMs` is how long the caller waits. Throws the reasons that the proto names at StartSignature.
@@ -50,7 +39,7 @@ export async function startSignature(
   input: StartSignature,
   timeLeftMs: number,
   signal: AbortSignal,
-): Promise<StartedSignature> {
+): Promise<SignatureWithChallenge> {
   const { caller, phone, pushToken, transaction, locale } = input
   const plan = planRoute(ctx, input)
   // The table may have changed since the first call with this key, and providers may have been paused.
@@ -68,15 +57,8 @@ export async function startSignature(
 
   const { id } = signature
   const recipient = { signatureId: id, phone, pushToken, transaction, transactionDigest: digest, locale, expiresAt }
-  await deliverCode(
-    ctx,
-    plan,
-    recipient,
-    first,
-    Math.min(ctx.challenges.budgetMs, timeLeftMs + DEADLINE_MARGIN_MS),
-    signal,
-  )
-  return startedSignature(ctx, caller, id)
+  await deliverCode(ctx, plan, recipient, first, budgetWithin(ctx, timeLeftMs), signal)
+  return challengeOutcome(ctx, caller, id)
 }
 
 function newSignature(ctx: Context, input: StartSignature, digest: Buffer, challenge: NewChallenge): NewSignature {
@@ -91,7 +73,7 @@ function newSignature(ctx: Context, input: StartSignature, digest: Buffer, chall
     phoneHmac: lookUpHmac(ctx.keys.index, 'phone', phone),
     phone: seal(ctx.keys.pii, phone, id),
     maskedPhone: maskPhone(phone),
-    pushToken: pushToken === undefined ? undefined : seal(ctx.keys.pii, pushToken, `${id}/push_token`),
+    pushToken: pushToken === undefined ? undefined : seal(ctx.keys.pii, pushToken, pushTokenPlace(id)),
     requestedChannel: input.channel,
     customerSegment: input.customerSegment,
     locale,
@@ -122,24 +104,11 @@ function fingerprintOf({ index }: Context['keys'], input: StartSignature): Buffe
 }
 
 /** The answer to a call whose key was claimed before. When it wasn't, throws what kept this call from claiming it. */
-async function repeatedStart(ctx: Context, input: StartSignature, refusal?: AppError): Promise<StartedSignature> {
+async function repeatedStart(ctx: Context, input: StartSignature, refusal?: AppError): Promise<SignatureWithChallenge> {
   const claim = await findClaim(ctx.db, input.caller, input.idempotencyKey)
   if (!claim) throw refusal ?? new Error('a claimed key has no claim')
   if (!claim.fingerprint.equals(fingerprintOf(ctx.keys, input))) {
     throw new AppError('IDEMPOTENCY_KEY_REUSED', 'the idempotency key was used for another request')
   }
-  return startedSignature(ctx, input.caller, claim.signatureId)
-}
-
-/** A started signature as its caller is told of it, by the call that started it and by every repetition. */
-async function startedSignature(ctx: Context, caller: string, signatureId: string): Promise<StartedSignature> {
-  const signature = await currentSignature(ctx, caller, signatureId)
-  const challenge = await latestChallenge(ctx, caller, signature)
-  if (challenge.beingDelivered) {
-    throw new AppError('IDEMPOTENCY_IN_PROGRESS', 'the first call with this key is still sending', {
-      retryAfterMs: IN_PROGRESS_RETRY_MS,
-    })
-  }
-  if (challenge.failure && challenge.failure.reason !== 'TRIES_EXHAUSTED') throw challengeFailure(challenge)
-  return { signature, challenge }
+  return challengeOutcome(ctx, input.caller, claim.signatureId)
 }

@@ -22,6 +22,7 @@ import {
 import { type Echo, type EchoVendor, startEchoVendor } from '../support/echo-vendor.ts'
 import { codesTold, setPaused } from '../support/hops.ts'
 import { forceTable, publish, route } from '../support/routing.ts'
+import { fromTwilio, twilioParams, twilioTarget, vonageReceipt, type Webhook } from '../support/webhooks.ts'
 
 const PHONE = '+34622987541'
 const CUSTOMER = 'canary-customer-8c1f'
@@ -69,6 +70,7 @@ beforeAll(async () => {
   await recordingClient(unreachable).startSignature(request())
   await refuseInput(recordingClient(app))
   await fallBack(recordingClient(app))
+  await report(recordingClient(app))
   await steer(recordingClient(app))
   await breakStorage(recordingClient(app))
   await failStarts()
@@ -111,7 +113,16 @@ test('the scenario went everywhere', async () => {
   ])
   const { rows } = await sql<{ status: string }>`SELECT DISTINCT status FROM signature ORDER BY 1`.execute(app.db)
   expect(rows.map(({ status }) => status)).toEqual(['ABORTED', 'EXPIRED', 'FAILED', 'PENDING', 'SIGNED'])
-  for (const message of ['rpc', 'challenge sent', 'provider call failed', 'delivery gave up', 'bug', 'listening']) {
+  for (const message of [
+    'rpc',
+    'challenge sent',
+    'provider call failed',
+    'delivery gave up',
+    'bug',
+    'receipt',
+    'receipt refused',
+    'listening',
+  ]) {
     expect(out.log).toContain(`"msg":"${message}"`)
   }
   for (const failureClass of ['transient', 'unknown', 'unproven', 'recipient', 'ours']) {
@@ -277,6 +288,30 @@ async function fallBack(client: Recorded): Promise<void> {
   await setPaused(app, 'fcm-push', true)
   await client.startSignature(request({ customerSegment: 'PUSH', pushToken: PUSH_TOKEN }))
   await setPaused(app, 'fcm-push', false)
+}
+
+/** Receipts name the phone number. One is taken, the others are refused. */
+async function report(client: Recorded): Promise<void> {
+  const { challengeId } = await start(client)
+  const told = { challengeId, sid: app.sandbox.messages[0]?.sid ?? '', status: 'delivered' }
+  const target = twilioTarget(told)
+  const params = { ...twilioParams(told), To: PHONE }
+  const taken = fromTwilio(app, target, params)
+  const vonages = await vonageReceipt({ ...told, sid: randomUUID() })
+  const bodies = [taken.body, `${taken.body}&To=${PHONE}`, JSON.stringify({ to: PHONE.slice(1) })]
+  for (const receipt of [taken, vonages]) {
+    for (const body of bodies) out.answers += await said(receipt.target, { ...receipt, body })
+    out.answers += await said(`${receipt.target}?to=${encodeURIComponent(PHONE)}`, receipt)
+  }
+  out.answers += await said(`/webhooks/${encodeURIComponent(PHONE)}`, taken)
+  out.answers += await said(taken.target, { ...taken, body: PHONE.repeat(10_000) })
+}
+
+/** What a webhook answers. */
+async function said(target: string, { headers, body }: Pick<Webhook, 'headers' | 'body'>): Promise<string> {
+  const init = { method: 'POST', headers, body }
+  const response = await fetch(`http://127.0.0.1:${app.server.httpPort}${target}`, init)
+  return `${json([response.status, ...response.headers])} ${await response.text()}`
 }
 
 async function steer(client: Recorded): Promise<void> {
@@ -451,6 +486,7 @@ function secrets(): Record<string, string> {
     'push token': PUSH_TOKEN,
     'unregistered push token': DEAD_TOKEN,
     'Vonage secret': vonage.apiSecret,
+    'Vonage signature secret': vonage.signatureSecret ?? '',
     'Vonage credentials': btoa(`${vonage.apiKey}:${vonage.apiSecret}`),
     // A line of its PEM, as it is the same however line breaks are written.
     'private key': fcm.privateKey.split('\n')[7] ?? expect.unreachable(),
@@ -521,7 +557,7 @@ async function dump(db: Kysely<never> | App['db']): Promise<string> {
   const lines: string[] = []
   for (const { name } of tables.rows) {
     const { rows } = await sql<Record<string, unknown>>`SELECT * FROM ${sql.table(name)}`.execute(db)
-    for (const value of rows.flatMap(Object.values)) {
+    for (const value of rows.flatMap((row) => Object.values(row))) {
       if (Buffer.isBuffer(value)) lines.push(value.toString('latin1'))
       else if (!(value instanceof Date)) lines.push(typeof value === 'string' ? value : json(value))
     }

@@ -179,7 +179,7 @@ test('a text by Vonage bears the id of the challenge and goes to the number with
   expect(app.sandbox.calls[0]?.json).toMatchObject({
     to: PHONE.slice(1),
     from: 'Bank',
-    client_ref: challenge?.id,
+    client_ref: `${challenge?.id}.1`,
     message_type: 'text',
     channel: 'sms',
   })

@@ -89,11 +89,11 @@ test('a caller whose deadline passes during the call hears so at once, and the c
 })
 
 test('a retry that a deadline leaves no time for is not waited for, and what was surely not sent has failed', async () => {
-  await using replica = await app.replica({ DELIVERY_BACKOFF_MS: '1000' })
+  await using replica = await app.replica({ DELIVERY_BACKOFF_MS: '5000' })
   app.sandbox.failNext({ status: 500 })
   const request = startRequest()
 
-  const error = await failure(replica.client.startSignature(request, { timeoutMs: 400 }))
+  const error = await failure(replica.client.startSignature(request, { timeoutMs: 4_000 }))
 
   await expectFailed(app, error, 'PROVIDER_UNAVAILABLE', [['transient', '20500']])
   expect(app.sandbox.calls).toHaveLength(1)
@@ -173,6 +173,8 @@ test('a message is sent even if time runs out in the moment after the provider t
     fromNumber: '+15005550006',
     apiUrl: app.sandbox.url,
     timeoutMs: 5_000,
+    previousAuthToken: undefined,
+    webhookUrl: undefined,
     // It is asked when the message is made, and again when the provider has taken it.
     clock() {
       asked += 1

@@ -39,7 +39,7 @@ beforeAll(async () => {
   await publish(app, [route(10, { PUSH: ['fcm-push'], SMS: ['twilio-sms', 'vonage-sms'], VOICE: ['twilio-voice'] })])
   const accounts = inject('accounts')
   for (let lane = 0; lane < LANES; lane++) {
-    const sandbox = vendors.use(await startSandbox({ host: '127.0.0.1', port: 0, ...accounts }))
+    const sandbox = vendors.use(await startSandbox({ host: '127.0.0.1', port: 0, receipts: 'none', ...accounts }))
     const { client } = await app.replica({
       ...vendorSettings(accounts, sandbox.url),
       TWILIO_TIMEOUT_SECONDS: '0.4',

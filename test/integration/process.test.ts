@@ -81,7 +81,7 @@ async function serve(env: Env) {
   try {
     const [, grpc] = await service.wrote('stderr', /^gRPC {2}(\S+)$/m)
     const [, http] = await service.wrote('stderr', /^HTTP {2}(\S+)\/metrics \/livez \/readyz$/m)
-    const [, sandbox] = await service.wrote('stderr', /^sent {2}(\S+)\/messages /m)
+    const [, sandbox] = await service.wrote('stderr', /^phone (\S+)\/ /m)
     const [command = ''] = await service.wrote('stderr', /^npx buf curl .*\/StartSignature'?$/ms)
     const [listening = ''] = await service.wrote('stdout', /^\{.*"msg":"listening"\}$/m)
     return { ...service, grpcUrl: `http://${grpc}`, http, sandbox, command, listening: JSON.parse(listening) }
@@ -311,14 +311,16 @@ test.concurrent('migrate brings an empty database up to date, and takes the last
   const done = (stdout: string) => ({ code: 0, signal: null, stdout, stderr: '' })
 
   expect(await migrate()).toEqual(
-    done('0001_create_signature_tables\n0002_add_challenge_fields\n0003_version_the_routing_table\n'),
+    done(
+      '0001_create_signature_tables\n0002_add_challenge_fields\n0003_version_the_routing_table\n0004_add_receipts\n',
+    ),
   )
-  expect(await columns()).toEqual(expect.arrayContaining(['id', 'passed_over']))
+  expect(await columns()).toEqual(expect.arrayContaining(['id', 'vendor_status']))
   expect(await migrate('up')).toEqual(done('nothing to migrate\n'))
-  expect(await migrate('down')).toEqual(done('0003_version_the_routing_table\n'))
-  expect(await columns()).not.toContain('passed_over')
-  expect(await migrate()).toEqual(done('0003_version_the_routing_table\n'))
-  expect(await columns()).toContain('passed_over')
+  expect(await migrate('down')).toEqual(done('0004_add_receipts\n'))
+  expect(await columns()).not.toContain('vendor_status')
+  expect(await migrate()).toEqual(done('0004_add_receipts\n'))
+  expect(await columns()).toContain('vendor_status')
 }, 60_000)
 
 test.concurrent.for(['migrate sideways', 'serve'])('"%s" is answered with the usage', async (line) => {

@@ -395,6 +395,7 @@ describe('for people and probes', () => {
   test('in production there is health but no reflection', async () => {
     const production = await app.replica({
       NODE_ENV: 'production',
+      PUBLIC_WEBHOOK_URL: 'https://127.0.0.1:1',
       ...vendorSettings(inject('accounts'), 'https://127.0.0.1:1'),
     })
     const transport = createGrpcTransport({ baseUrl: production.url })

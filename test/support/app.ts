@@ -42,11 +42,12 @@ export interface App extends AsyncDisposable {
 export async function startApp(env: Record<string, string> = {}): Promise<App> {
   await using starting = new AsyncDisposableStack()
   const accounts = inject('accounts')
-  const sandbox = starting.use(await startSandbox({ host: '127.0.0.1', port: 0, ...accounts }))
+  const sandbox = starting.use(await startSandbox({ host: '127.0.0.1', port: 0, receipts: 'none', ...accounts }))
   const settings: Record<string, string> = {
     DATABASE_URL: await createDatabase(inject('postgresUrl'), randomUUID(), 'migrated'),
     GRPC_PORT: '0',
     HTTP_PORT: '0',
+    PUBLIC_WEBHOOK_URL: 'http://127.0.0.1:0',
     ...vendorSettings(accounts, sandbox.url),
     CODE_KEYS: `k1:${randomKey()}`,
     PII_KEYS: `p1:${randomKey()}`,
@@ -98,6 +99,7 @@ export function vendorSettings({ twilio, vonage, fcm }: SandboxAccounts, url: st
     VONAGE_API_KEY: vonage.apiKey,
     VONAGE_API_SECRET: vonage.apiSecret,
     VONAGE_FROM: vonage.from,
+    VONAGE_SIGNATURE_SECRET: vonage.signatureSecret,
     VONAGE_API_URL: url,
     FCM_SERVICE_ACCOUNT: JSON.stringify({
       type: 'service_account',

@@ -46,6 +46,7 @@ export function challengeMessage(now: Date, fields: Partial<ChallengeMessage> = 
   return {
     signatureId: '019b0000-0000-7000-8000-000000000001',
     challengeId: '019b0000-0000-7000-8000-000000000002',
+    attempt: 1,
     phone: PHONE,
     pushToken: PUSH_TOKEN,
     code: CODE,

@@ -17,7 +17,12 @@ export type RouteInit = Init<typeof RouteSchema>
 export type Chain = Partial<Record<'SMS' | 'VOICE' | 'PUSH', (string | [provider: string, weight: number])[]>>
 
 /** A row for these channels, in the order of the object's keys. */
-export function route(priority: number, chain: Chain, match: RouteInit['match'] = {}): RouteInit {
+export function route(
+  priority: number,
+  chain: Chain,
+  match: RouteInit['match'] = {},
+  options: Pick<RouteInit, 'fallbackOnUndelivered'> = {},
+): RouteInit {
   const channels = Object.entries(chain).map(([channel, providers]) => ({
     channel: Channel[channel as keyof Chain],
     providers: providers.map((named, index) => {
@@ -25,7 +30,7 @@ export function route(priority: number, chain: Chain, match: RouteInit['match'] 
       return { provider, weight }
     }),
   }))
-  return { priority, match, channels }
+  return { priority, match, channels, ...options }
 }
 
 /** Puts a table in force, whatever was before. Resolves when the replica that was asked obeys it; gives its version. */

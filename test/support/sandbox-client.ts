@@ -1,10 +1,10 @@
 import { importPKCS8, SignJWT } from 'jose'
-import { type Sandbox, startSandbox } from '../../src/sandbox/sandbox.ts'
+import { type Sandbox, type SandboxConfig, startSandbox } from '../../src/sandbox/sandbox.ts'
 import { createSandboxAccounts } from '../../src/sandbox/sandbox-accounts.ts'
 
 export const accounts = await createSandboxAccounts()
 export const { accountSid, authToken } = accounts.twilio
-export const { apiKey, apiSecret } = accounts.vonage
+export const { apiKey, apiSecret, signatureSecret } = accounts.vonage
 export const { projectId, clientEmail } = accounts.fcm
 
 export const TO = '+34600111222'
@@ -13,8 +13,9 @@ export const TWIML = '<Response><Say>Your code is 123456</Say></Response>'
 export const SCOPE = 'https://www.googleapis.com/auth/firebase.messaging'
 export const DEVICE = 'device-1'
 
-export function sandboxOnFreePort(): Promise<Sandbox> {
-  return startSandbox({ host: '127.0.0.1', port: 0, ...accounts })
+/** A sandbox whose messages stay as they were answered, unless told. */
+export function sandboxOnFreePort(config: Partial<SandboxConfig> = {}): Promise<Sandbox> {
+  return startSandbox({ host: '127.0.0.1', port: 0, receipts: 'none', ...accounts, ...config })
 }
 
 export function basic(user: string, password: string): string {

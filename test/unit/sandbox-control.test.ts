@@ -64,7 +64,8 @@ describe('a call', () => {
   test.each([
     ['/messages', 'POST', 405, 'GET, DELETE'],
     ['/faults', 'GET', 405, 'POST, DELETE'],
-    ['/', 'GET', 404, null],
+    ['/', 'POST', 405, 'GET, HEAD'],
+    ['/nothing', 'GET', 404, null],
     ['/v1/messagesx', 'GET', 404, null],
   ])("to %s by %s is refused, in no vendor's form", async (path, method, status, allowed) => {
     const response = await fetch(sandbox.url + path, { method })
@@ -325,7 +326,7 @@ describe('faults over HTTP', () => {
         'next[5].code needs a status and no body',
         'next[6].latencyMs must be a whole number from 0 to 3600000',
         'next[7].redirect must be an http or https address',
-        'next[8] must have status, body, redirect, hang, reset, drip or latencyMs',
+        'next[8] must have status, body, redirect, hang, reset, drip, latencyMs or receipts',
         'next[9] must be an object',
         'next[10].provider must be one of twilio-sms, twilio-voice, vonage-sms, fcm-push, fcm-token',
         'next[11].code must be a whole number from 1 to 99999 or a name such as UNAVAILABLE',
@@ -399,6 +400,7 @@ test('accounts are made up anew, in the form that each vendor has, with a key pa
   expect(vonage).toEqual({
     apiKey: expect.stringMatching(/^[0-9a-f]{8}$/),
     apiSecret: expect.stringMatching(/^[0-9a-f]{16}$/),
+    signatureSecret: expect.stringMatching(/^[0-9a-f]{64}$/),
     from: 'Bank',
   })
   expect(fcm.projectId).toMatch(/^[a-z][a-z0-9-]{5,29}$/)

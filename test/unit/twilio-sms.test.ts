@@ -5,12 +5,13 @@ import { describe, expect, test } from 'vitest'
 import { createTwilioSms } from '../../src/providers/twilio-sms.ts'
 import { challengeMessage, failureOf, never, providerContract, useSandbox } from '../support/provider-contract.ts'
 
+const NO_RECEIPTS = { previousAuthToken: undefined, webhookUrl: undefined }
 const NOW = new Date('2026-01-02T03:04:05.678Z')
 
 providerContract({
   name: 'twilio-sms',
   channel: 'SMS',
-  create: ({ accounts, ...setting }) => createTwilioSms({ ...accounts.twilio, ...setting }),
+  create: ({ accounts, ...setting }) => createTwilioSms({ ...accounts.twilio, ...NO_RECEIPTS, ...setting }),
   withWrongSecret: (accounts) => ({ ...accounts, twilio: { ...accounts.twilio, authToken: 'wrong' } }),
   recipient: '+34600111222',
   told: ({ form }) => ({
@@ -136,6 +137,7 @@ function sms(fields: { apiUrl?: string } = {}) {
   const { sandbox, accounts } = started()
   return createTwilioSms({
     ...accounts.twilio,
+    ...NO_RECEIPTS,
     apiUrl: sandbox.url,
     timeoutMs: 5_000,
     clock: () => NOW,

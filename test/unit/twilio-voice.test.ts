@@ -2,13 +2,14 @@ import { expect, test } from 'vitest'
 import { createTwilioVoice } from '../../src/providers/twilio-voice.ts'
 import { challengeMessage, failureOf, never, providerContract, useSandbox } from '../support/provider-contract.ts'
 
+const NO_RECEIPTS = { previousAuthToken: undefined, webhookUrl: undefined }
 const NOW = new Date('2026-01-02T03:04:05.678Z')
 
 providerContract({
   name: 'twilio-voice',
   channel: 'VOICE',
-  create: ({ accounts, ...setting }) => createTwilioVoice({ ...accounts.twilio, ...setting }),
-  withWrongSecret: (accounts) => ({ ...accounts, twilio: { ...accounts.twilio, authToken: 'wrong' } }),
+  create: ({ accounts, ...setting }) => createTwilioVoice({ ...accounts.twilio, ...NO_RECEIPTS, ...setting }),
+  withWrongSecret: (accounts) => ({ ...accounts, twilio: { ...accounts.twilio, ...NO_RECEIPTS, authToken: 'wrong' } }),
   recipient: '+34600111222',
   told: ({ form }) => ({
     recipient: form.get('To'),
@@ -68,7 +69,13 @@ test.each([
 
 function voice() {
   const { sandbox, accounts } = started()
-  return createTwilioVoice({ ...accounts.twilio, apiUrl: sandbox.url, timeoutMs: 5_000, clock: () => NOW })
+  return createTwilioVoice({
+    ...accounts.twilio,
+    ...NO_RECEIPTS,
+    apiUrl: sandbox.url,
+    timeoutMs: 5_000,
+    clock: () => NOW,
+  })
 }
 
 /** What is heard, digits together. */

@@ -10,8 +10,11 @@ const NOW = new Date('2026-01-02T03:04:05.678Z')
 providerContract({
   name: 'vonage-sms',
   channel: 'SMS',
-  create: ({ accounts, ...setting }) => createVonageSms({ ...accounts.vonage, ...setting }),
-  withWrongSecret: (accounts) => ({ ...accounts, vonage: { ...accounts.vonage, apiSecret: 'wrong' } }),
+  create: ({ accounts, ...setting }) => createVonageSms({ ...accounts.vonage, webhookUrl: undefined, ...setting }),
+  withWrongSecret: (accounts) => ({
+    ...accounts,
+    vonage: { ...accounts.vonage, webhookUrl: undefined, apiSecret: 'wrong' },
+  }),
   recipient: '34600111222',
   told: ({ json }) => {
     const { to, text, ttl } = json as { to: string; text: string; ttl: number }
@@ -39,7 +42,7 @@ test('a message is one JSON object, known by the challenge and in the alphabet t
     from: 'Bank',
     text: 'Pay 1,234.50 EUR to ACME Ltd? Your code to sign: 012345. Valid for 5 min. Never share it.',
     ttl: 300,
-    client_ref: '019b0000-0000-7000-8000-000000000002',
+    client_ref: '019b0000-0000-7000-8000-000000000002.1',
     sms: { encoding_type: 'text' },
   })
 })
@@ -125,6 +128,7 @@ function vonage(fields: { from?: string; apiUrl?: string } = {}) {
   const { sandbox, accounts } = started()
   return createVonageSms({
     ...accounts.vonage,
+    webhookUrl: undefined,
     apiUrl: sandbox.url,
     timeoutMs: 5_000,
     clock: () => NOW,

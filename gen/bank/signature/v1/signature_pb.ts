@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file bank/signature/v1/signature.proto.
  */
 export const file_bank_signature_v1_signature: GenFile = /*@__PURE__*/
-  fileDesc("CiFiYW5rL3NpZ25hdHVyZS92MS9zaWduYXR1cmUucHJvdG8SEWJhbmsuc2lnbmF0dXJlLnYxIvsBChVTdGFydFNpZ25hdHVyZVJlcXVlc3QSFwoPaWRlbXBvdGVuY3lfa2V5GAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJEhQKDHBob25lX251bWJlchgDIAEoCRIzCgt0cmFuc2FjdGlvbhgEIAEoCzIeLmJhbmsuc2lnbmF0dXJlLnYxLlRyYW5zYWN0aW9uEisKB2NoYW5uZWwYBSABKA4yGi5iYW5rLnNpZ25hdHVyZS52MS5DaGFubmVsEg4KBmxvY2FsZRgGIAEoCRISCgpwdXNoX3Rva2VuGAcgASgJEhgKEGN1c3RvbWVyX3NlZ21lbnQYCCABKAkiegoWU3RhcnRTaWduYXR1cmVSZXNwb25zZRIvCglzaWduYXR1cmUYASABKAsyHC5iYW5rLnNpZ25hdHVyZS52MS5TaWduYXR1cmUSLwoJY2hhbGxlbmdlGAIgASgLMhwuYmFuay5zaWduYXR1cmUudjEuQ2hhbGxlbmdlIisKE0dldENoYWxsZW5nZVJlcXVlc3QSFAoMY2hhbGxlbmdlX2lkGAEgASgJIkcKFEdldENoYWxsZW5nZVJlc3BvbnNlEi8KCWNoYWxsZW5nZRgBIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLkNoYWxsZW5nZSJzChhDb21wbGV0ZVNpZ25hdHVyZVJlcXVlc3QSFAoMc2lnbmF0dXJlX2lkGAEgASgJEgwKBGNvZGUYAiABKAkSMwoLdHJhbnNhY3Rpb24YAyABKAsyHi5iYW5rLnNpZ25hdHVyZS52MS5UcmFuc2FjdGlvbiJMChlDb21wbGV0ZVNpZ25hdHVyZVJlc3BvbnNlEi8KCXNpZ25hdHVyZRgBIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLlNpZ25hdHVyZSIrChNHZXRTaWduYXR1cmVSZXF1ZXN0EhQKDHNpZ25hdHVyZV9pZBgBIAEoCSJHChRHZXRTaWduYXR1cmVSZXNwb25zZRIvCglzaWduYXR1cmUYASABKAsyHC5iYW5rLnNpZ25hdHVyZS52MS5TaWduYXR1cmUiiQEKC1RyYW5zYWN0aW9uEiIKBmFtb3VudBgBIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5EhIKCnBheWVlX25hbWUYAiABKAkSFQoNcGF5ZWVfYWNjb3VudBgDIAEoCRIYChB0cmFuc2FjdGlvbl90eXBlGAQgASgJEhEKCXJlZmVyZW5jZRgFIAEoCSLgAgoJU2lnbmF0dXJlEgoKAmlkGAEgASgJEjIKBnN0YXR1cxgCIAEoDjIiLmJhbmsuc2lnbmF0dXJlLnYxLlNpZ25hdHVyZVN0YXR1cxIzCgt0cmFuc2FjdGlvbhgDIAEoCzIeLmJhbmsuc2lnbmF0dXJlLnYxLlRyYW5zYWN0aW9uEhUKDWNoYWxsZW5nZV9pZHMYBCADKAkSLwoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1jb21wbGV0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCgh0aW1lbGluZRgIIAMoCzIgLmJhbmsuc2lnbmF0dXJlLnYxLlRpbWVsaW5lRXZlbnQi8wQKCUNoYWxsZW5nZRIKCgJpZBgBIAEoCRIUCgxzaWduYXR1cmVfaWQYAiABKAkSKwoHY2hhbm5lbBgDIAEoDjIaLmJhbmsuc2lnbmF0dXJlLnYxLkNoYW5uZWwSEAoIcHJvdmlkZXIYBCABKAkSMgoGc3RhdHVzGAUgASgOMiIuYmFuay5zaWduYXR1cmUudjEuQ2hhbGxlbmdlU3RhdHVzEjoKD2RlbGl2ZXJ5X3N0YXR1cxgGIAEoDjIhLmJhbmsuc2lnbmF0dXJlLnYxLkRlbGl2ZXJ5U3RhdHVzEh0KFXByb3ZpZGVyX2NoYWxsZW5nZV9pZBgHIAEoCRIbChNtYXNrZWRfcGhvbmVfbnVtYmVyGAggASgJEhcKD3RyaWVzX3JlbWFpbmluZxgJIAEoBRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJc2VuZF90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNAoHZmFpbHVyZRgNIAEoCzIjLmJhbmsuc2lnbmF0dXJlLnYxLkNoYWxsZW5nZUZhaWx1cmUSHQoVcm91dGluZ190YWJsZV92ZXJzaW9uGA4gASgFEhYKDnJvdXRlX3ByaW9yaXR5GA8gASgFEg4KBmNob2ljZRgQIAEoCRIyCgtwYXNzZWRfb3ZlchgRIAMoCzIdLmJhbmsuc2lnbmF0dXJlLnYxLlBhc3NlZE92ZXIiWwoKUGFzc2VkT3ZlchIQCghwcm92aWRlchgBIAEoCRIrCgdjaGFubmVsGAIgASgOMhouYmFuay5zaWduYXR1cmUudjEuQ2hhbm5lbBIOCgZyZWFzb24YAyABKAkiPwoQQ2hhbGxlbmdlRmFpbHVyZRIOCgZyZWFzb24YASABKAkSGwoTcHJvdmlkZXJfZXJyb3JfY29kZRgCIAEoCSLfAQoNVGltZWxpbmVFdmVudBIQCghwb3NpdGlvbhgBIAEoBRIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgR0eXBlGAMgASgJEhQKDGNoYWxsZW5nZV9pZBgEIAEoCRI+CgdkZXRhaWxzGAUgAygLMi0uYmFuay5zaWduYXR1cmUudjEuVGltZWxpbmVFdmVudC5EZXRhaWxzRW50cnkaLgoMRGV0YWlsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEqWAoHQ2hhbm5lbBIXChNDSEFOTkVMX1VOU1BFQ0lGSUVEEAASDwoLQ0hBTk5FTF9TTVMQARIRCg1DSEFOTkVMX1ZPSUNFEAISEAoMQ0hBTk5FTF9QVVNIEAMqxwEKD1NpZ25hdHVyZVN0YXR1cxIgChxTSUdOQVRVUkVfU1RBVFVTX1VOU1BFQ0lGSUVEEAASHAoYU0lHTkFUVVJFX1NUQVRVU19QRU5ESU5HEAESGwoXU0lHTkFUVVJFX1NUQVRVU19TSUdORUQQAhIbChdTSUdOQVRVUkVfU1RBVFVTX0ZBSUxFRBADEhwKGFNJR05BVFVSRV9TVEFUVVNfRVhQSVJFRBAEEhwKGFNJR05BVFVSRV9TVEFUVVNfQUJPUlRFRBAFKucBCg9DaGFsbGVuZ2VTdGF0dXMSIAocQ0hBTExFTkdFX1NUQVRVU19VTlNQRUNJRklFRBAAEhwKGENIQUxMRU5HRV9TVEFUVVNfUEVORElORxABEhkKFUNIQUxMRU5HRV9TVEFUVVNfU0VOVBACEh4KGkNIQUxMRU5HRV9TVEFUVVNfQ09NUExFVEVEEAMSGwoXQ0hBTExFTkdFX1NUQVRVU19GQUlMRUQQBBIcChhDSEFMTEVOR0VfU1RBVFVTX0VYUElSRUQQBRIeChpDSEFMTEVOR0VfU1RBVFVTX0NBTkNFTExFRBAGKsYBCg5EZWxpdmVyeVN0YXR1cxIfChtERUxJVkVSWV9TVEFUVVNfVU5TUEVDSUZJRUQQABIbChdERUxJVkVSWV9TVEFUVVNfVU5LTk9XThABEhwKGERFTElWRVJZX1NUQVRVU19BQ0NFUFRFRBACEhgKFERFTElWRVJZX1NUQVRVU19TRU5UEAMSHQoZREVMSVZFUllfU1RBVFVTX0RFTElWRVJFRBAEEh8KG0RFTElWRVJZX1NUQVRVU19VTkRFTElWRVJFRBAFMrUDChBTaWduYXR1cmVTZXJ2aWNlEmUKDlN0YXJ0U2lnbmF0dXJlEiguYmFuay5zaWduYXR1cmUudjEuU3RhcnRTaWduYXR1cmVSZXF1ZXN0GikuYmFuay5zaWduYXR1cmUudjEuU3RhcnRTaWduYXR1cmVSZXNwb25zZRJkCgxHZXRDaGFsbGVuZ2USJi5iYW5rLnNpZ25hdHVyZS52MS5HZXRDaGFsbGVuZ2VSZXF1ZXN0GicuYmFuay5zaWduYXR1cmUudjEuR2V0Q2hhbGxlbmdlUmVzcG9uc2UiA5ACARJuChFDb21wbGV0ZVNpZ25hdHVyZRIrLmJhbmsuc2lnbmF0dXJlLnYxLkNvbXBsZXRlU2lnbmF0dXJlUmVxdWVzdBosLmJhbmsuc2lnbmF0dXJlLnYxLkNvbXBsZXRlU2lnbmF0dXJlUmVzcG9uc2USZAoMR2V0U2lnbmF0dXJlEiYuYmFuay5zaWduYXR1cmUudjEuR2V0U2lnbmF0dXJlUmVxdWVzdBonLmJhbmsuc2lnbmF0dXJlLnYxLkdldFNpZ25hdHVyZVJlc3BvbnNlIgOQAgFCGQoVY29tLmJhbmsuc2lnbmF0dXJlLnYxUAFiBnByb3RvMw", [file_google_protobuf_timestamp, file_google_type_money]);
+  fileDesc("CiFiYW5rL3NpZ25hdHVyZS92MS9zaWduYXR1cmUucHJvdG8SEWJhbmsuc2lnbmF0dXJlLnYxIvsBChVTdGFydFNpZ25hdHVyZVJlcXVlc3QSFwoPaWRlbXBvdGVuY3lfa2V5GAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJEhQKDHBob25lX251bWJlchgDIAEoCRIzCgt0cmFuc2FjdGlvbhgEIAEoCzIeLmJhbmsuc2lnbmF0dXJlLnYxLlRyYW5zYWN0aW9uEisKB2NoYW5uZWwYBSABKA4yGi5iYW5rLnNpZ25hdHVyZS52MS5DaGFubmVsEg4KBmxvY2FsZRgGIAEoCRISCgpwdXNoX3Rva2VuGAcgASgJEhgKEGN1c3RvbWVyX3NlZ21lbnQYCCABKAkiegoWU3RhcnRTaWduYXR1cmVSZXNwb25zZRIvCglzaWduYXR1cmUYASABKAsyHC5iYW5rLnNpZ25hdHVyZS52MS5TaWduYXR1cmUSLwoJY2hhbGxlbmdlGAIgASgLMhwuYmFuay5zaWduYXR1cmUudjEuQ2hhbGxlbmdlIisKE0dldENoYWxsZW5nZVJlcXVlc3QSFAoMY2hhbGxlbmdlX2lkGAEgASgJIkcKFEdldENoYWxsZW5nZVJlc3BvbnNlEi8KCWNoYWxsZW5nZRgBIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLkNoYWxsZW5nZSJzChhDb21wbGV0ZVNpZ25hdHVyZVJlcXVlc3QSFAoMc2lnbmF0dXJlX2lkGAEgASgJEgwKBGNvZGUYAiABKAkSMwoLdHJhbnNhY3Rpb24YAyABKAsyHi5iYW5rLnNpZ25hdHVyZS52MS5UcmFuc2FjdGlvbiJMChlDb21wbGV0ZVNpZ25hdHVyZVJlc3BvbnNlEi8KCXNpZ25hdHVyZRgBIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLlNpZ25hdHVyZSJ0ChZSZXNlbmRDaGFsbGVuZ2VSZXF1ZXN0EhQKDHNpZ25hdHVyZV9pZBgBIAEoCRIXCg9pZGVtcG90ZW5jeV9rZXkYAiABKAkSKwoHY2hhbm5lbBgDIAEoDjIaLmJhbmsuc2lnbmF0dXJlLnYxLkNoYW5uZWwiewoXUmVzZW5kQ2hhbGxlbmdlUmVzcG9uc2USLwoJc2lnbmF0dXJlGAEgASgLMhwuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlEi8KCWNoYWxsZW5nZRgCIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLkNoYWxsZW5nZSJdChVBYm9ydFNpZ25hdHVyZVJlcXVlc3QSFAoMc2lnbmF0dXJlX2lkGAEgASgJEi4KBnJlYXNvbhgCIAEoDjIeLmJhbmsuc2lnbmF0dXJlLnYxLkFib3J0UmVhc29uIkkKFkFib3J0U2lnbmF0dXJlUmVzcG9uc2USLwoJc2lnbmF0dXJlGAEgASgLMhwuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlIkUKFVdhdGNoU2lnbmF0dXJlUmVxdWVzdBIUCgxzaWduYXR1cmVfaWQYASABKAkSFgoOYWZ0ZXJfcG9zaXRpb24YAiABKAUifQoWV2F0Y2hTaWduYXR1cmVSZXNwb25zZRIvCgVldmVudBgBIAEoCzIgLmJhbmsuc2lnbmF0dXJlLnYxLlRpbWVsaW5lRXZlbnQSMgoGc3RhdHVzGAIgASgOMiIuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlU3RhdHVzIvcBChVMaXN0U2lnbmF0dXJlc1JlcXVlc3QSMgoGc3RhdHVzGAEgASgOMiIuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlU3RhdHVzEhAKCHByb3ZpZGVyGAIgASgJEhMKC2N1c3RvbWVyX2lkGAMgASgJEi4KCnN0YXJ0X3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwYWdlX3NpemUYBiABKAUSEgoKcGFnZV90b2tlbhgHIAEoCSJjChZMaXN0U2lnbmF0dXJlc1Jlc3BvbnNlEjAKCnNpZ25hdHVyZXMYASADKAsyHC5iYW5rLnNpZ25hdHVyZS52MS5TaWduYXR1cmUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIisKE0dldFNpZ25hdHVyZVJlcXVlc3QSFAoMc2lnbmF0dXJlX2lkGAEgASgJIkcKFEdldFNpZ25hdHVyZVJlc3BvbnNlEi8KCXNpZ25hdHVyZRgBIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLlNpZ25hdHVyZSKJAQoLVHJhbnNhY3Rpb24SIgoGYW1vdW50GAEgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXkSEgoKcGF5ZWVfbmFtZRgCIAEoCRIVCg1wYXllZV9hY2NvdW50GAMgASgJEhgKEHRyYW5zYWN0aW9uX3R5cGUYBCABKAkSEQoJcmVmZXJlbmNlGAUgASgJIuACCglTaWduYXR1cmUSCgoCaWQYASABKAkSMgoGc3RhdHVzGAIgASgOMiIuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlU3RhdHVzEjMKC3RyYW5zYWN0aW9uGAMgASgLMh4uYmFuay5zaWduYXR1cmUudjEuVHJhbnNhY3Rpb24SFQoNY2hhbGxlbmdlX2lkcxgEIAMoCRIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKCHRpbWVsaW5lGAggAygLMiAuYmFuay5zaWduYXR1cmUudjEuVGltZWxpbmVFdmVudCKvBQoJQ2hhbGxlbmdlEgoKAmlkGAEgASgJEhQKDHNpZ25hdHVyZV9pZBgCIAEoCRIrCgdjaGFubmVsGAMgASgOMhouYmFuay5zaWduYXR1cmUudjEuQ2hhbm5lbBIQCghwcm92aWRlchgEIAEoCRIyCgZzdGF0dXMYBSABKA4yIi5iYW5rLnNpZ25hdHVyZS52MS5DaGFsbGVuZ2VTdGF0dXMSOgoPZGVsaXZlcnlfc3RhdHVzGAYgASgOMiEuYmFuay5zaWduYXR1cmUudjEuRGVsaXZlcnlTdGF0dXMSHQoVcHJvdmlkZXJfY2hhbGxlbmdlX2lkGAcgASgJEhsKE21hc2tlZF9waG9uZV9udW1iZXIYCCABKAkSFwoPdHJpZXNfcmVtYWluaW5nGAkgASgFEi8KC2NyZWF0ZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCglzZW5kX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI0CgdmYWlsdXJlGA0gASgLMiMuYmFuay5zaWduYXR1cmUudjEuQ2hhbGxlbmdlRmFpbHVyZRIdChVyb3V0aW5nX3RhYmxlX3ZlcnNpb24YDiABKAUSFgoOcm91dGVfcHJpb3JpdHkYDyABKAUSDgoGY2hvaWNlGBAgASgJEjIKC3Bhc3NlZF9vdmVyGBEgAygLMh0uYmFuay5zaWduYXR1cmUudjEuUGFzc2VkT3ZlchI6Cg9kZWxpdmVyeV9yZXBvcnQYEiABKAsyIS5iYW5rLnNpZ25hdHVyZS52MS5EZWxpdmVyeVJlcG9ydCJuCg5EZWxpdmVyeVJlcG9ydBIVCg12ZW5kb3Jfc3RhdHVzGAEgASgJEhsKE3Byb3ZpZGVyX2Vycm9yX2NvZGUYAiABKAkSKAoEdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiWwoKUGFzc2VkT3ZlchIQCghwcm92aWRlchgBIAEoCRIrCgdjaGFubmVsGAIgASgOMhouYmFuay5zaWduYXR1cmUudjEuQ2hhbm5lbBIOCgZyZWFzb24YAyABKAkiPwoQQ2hhbGxlbmdlRmFpbHVyZRIOCgZyZWFzb24YASABKAkSGwoTcHJvdmlkZXJfZXJyb3JfY29kZRgCIAEoCSLfAQoNVGltZWxpbmVFdmVudBIQCghwb3NpdGlvbhgBIAEoBRIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgR0eXBlGAMgASgJEhQKDGNoYWxsZW5nZV9pZBgEIAEoCRI+CgdkZXRhaWxzGAUgAygLMi0uYmFuay5zaWduYXR1cmUudjEuVGltZWxpbmVFdmVudC5EZXRhaWxzRW50cnkaLgoMRGV0YWlsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEqWAoHQ2hhbm5lbBIXChNDSEFOTkVMX1VOU1BFQ0lGSUVEEAASDwoLQ0hBTk5FTF9TTVMQARIRCg1DSEFOTkVMX1ZPSUNFEAISEAoMQ0hBTk5FTF9QVVNIEAMqiAEKC0Fib3J0UmVhc29uEhwKGEFCT1JUX1JFQVNPTl9VTlNQRUNJRklFRBAAEh8KG0FCT1JUX1JFQVNPTl9VU0VSX0NBTkNFTExFRBABEh8KG0FCT1JUX1JFQVNPTl9GUkFVRF9ERVRFQ1RFRBACEhkKFUFCT1JUX1JFQVNPTl9PUEVSQVRPUhADKscBCg9TaWduYXR1cmVTdGF0dXMSIAocU0lHTkFUVVJFX1NUQVRVU19VTlNQRUNJRklFRBAAEhwKGFNJR05BVFVSRV9TVEFUVVNfUEVORElORxABEhsKF1NJR05BVFVSRV9TVEFUVVNfU0lHTkVEEAISGwoXU0lHTkFUVVJFX1NUQVRVU19GQUlMRUQQAxIcChhTSUdOQVRVUkVfU1RBVFVTX0VYUElSRUQQBBIcChhTSUdOQVRVUkVfU1RBVFVTX0FCT1JURUQQBSrnAQoPQ2hhbGxlbmdlU3RhdHVzEiAKHENIQUxMRU5HRV9TVEFUVVNfVU5TUEVDSUZJRUQQABIcChhDSEFMTEVOR0VfU1RBVFVTX1BFTkRJTkcQARIZChVDSEFMTEVOR0VfU1RBVFVTX1NFTlQQAhIeChpDSEFMTEVOR0VfU1RBVFVTX0NPTVBMRVRFRBADEhsKF0NIQUxMRU5HRV9TVEFUVVNfRkFJTEVEEAQSHAoYQ0hBTExFTkdFX1NUQVRVU19FWFBJUkVEEAUSHgoaQ0hBTExFTkdFX1NUQVRVU19DQU5DRUxMRUQQBirGAQoORGVsaXZlcnlTdGF0dXMSHwobREVMSVZFUllfU1RBVFVTX1VOU1BFQ0lGSUVEEAASGwoXREVMSVZFUllfU1RBVFVTX1VOS05PV04QARIcChhERUxJVkVSWV9TVEFUVVNfQUNDRVBURUQQAhIYChRERUxJVkVSWV9TVEFUVVNfU0VOVBADEh0KGURFTElWRVJZX1NUQVRVU19ERUxJVkVSRUQQBBIfChtERUxJVkVSWV9TVEFUVVNfVU5ERUxJVkVSRUQQBTLgBgoQU2lnbmF0dXJlU2VydmljZRJlCg5TdGFydFNpZ25hdHVyZRIoLmJhbmsuc2lnbmF0dXJlLnYxLlN0YXJ0U2lnbmF0dXJlUmVxdWVzdBopLmJhbmsuc2lnbmF0dXJlLnYxLlN0YXJ0U2lnbmF0dXJlUmVzcG9uc2USZAoMR2V0Q2hhbGxlbmdlEiYuYmFuay5zaWduYXR1cmUudjEuR2V0Q2hhbGxlbmdlUmVxdWVzdBonLmJhbmsuc2lnbmF0dXJlLnYxLkdldENoYWxsZW5nZVJlc3BvbnNlIgOQAgESbgoRQ29tcGxldGVTaWduYXR1cmUSKy5iYW5rLnNpZ25hdHVyZS52MS5Db21wbGV0ZVNpZ25hdHVyZVJlcXVlc3QaLC5iYW5rLnNpZ25hdHVyZS52MS5Db21wbGV0ZVNpZ25hdHVyZVJlc3BvbnNlEmgKD1Jlc2VuZENoYWxsZW5nZRIpLmJhbmsuc2lnbmF0dXJlLnYxLlJlc2VuZENoYWxsZW5nZVJlcXVlc3QaKi5iYW5rLnNpZ25hdHVyZS52MS5SZXNlbmRDaGFsbGVuZ2VSZXNwb25zZRJlCg5BYm9ydFNpZ25hdHVyZRIoLmJhbmsuc2lnbmF0dXJlLnYxLkFib3J0U2lnbmF0dXJlUmVxdWVzdBopLmJhbmsuc2lnbmF0dXJlLnYxLkFib3J0U2lnbmF0dXJlUmVzcG9uc2USbAoOV2F0Y2hTaWduYXR1cmUSKC5iYW5rLnNpZ25hdHVyZS52MS5XYXRjaFNpZ25hdHVyZVJlcXVlc3QaKS5iYW5rLnNpZ25hdHVyZS52MS5XYXRjaFNpZ25hdHVyZVJlc3BvbnNlIgOQAgEwARJqCg5MaXN0U2lnbmF0dXJlcxIoLmJhbmsuc2lnbmF0dXJlLnYxLkxpc3RTaWduYXR1cmVzUmVxdWVzdBopLmJhbmsuc2lnbmF0dXJlLnYxLkxpc3RTaWduYXR1cmVzUmVzcG9uc2UiA5ACARJkCgxHZXRTaWduYXR1cmUSJi5iYW5rLnNpZ25hdHVyZS52MS5HZXRTaWduYXR1cmVSZXF1ZXN0GicuYmFuay5zaWduYXR1cmUudjEuR2V0U2lnbmF0dXJlUmVzcG9uc2UiA5ACAUIZChVjb20uYmFuay5zaWduYXR1cmUudjFQAWIGcHJvdG8z", [file_google_protobuf_timestamp, file_google_type_money]);
 
 /**
  * @generated from message bank.signature.v1.StartSignatureRequest
@@ -204,6 +204,249 @@ export const CompleteSignatureResponseSchema: GenMessage<CompleteSignatureRespon
   messageDesc(file_bank_signature_v1_signature, 5);
 
 /**
+ * @generated from message bank.signature.v1.ResendChallengeRequest
+ */
+export type ResendChallengeRequest = Message<"bank.signature.v1.ResendChallengeRequest"> & {
+  /**
+   * Signature.id, a UUID.
+   *
+   * @generated from field: string signature_id = 1;
+   */
+  signatureId: string;
+
+  /**
+   * Your name for this call, as in StartSignatureRequest.
+   *
+   * @generated from field: string idempotency_key = 2;
+   */
+  idempotencyKey: string;
+
+  /**
+   * The channel to use. CHANNEL_UNSPECIFIED goes by what the signature was started with.
+   *
+   * @generated from field: bank.signature.v1.Channel channel = 3;
+   */
+  channel: Channel;
+};
+
+/**
+ * Describes the message bank.signature.v1.ResendChallengeRequest.
+ * Use `create(ResendChallengeRequestSchema)` to create a new message.
+ */
+export const ResendChallengeRequestSchema: GenMessage<ResendChallengeRequest> = /*@__PURE__*/
+  messageDesc(file_bank_signature_v1_signature, 6);
+
+/**
+ * @generated from message bank.signature.v1.ResendChallengeResponse
+ */
+export type ResendChallengeResponse = Message<"bank.signature.v1.ResendChallengeResponse"> & {
+  /**
+   * The signature, PENDING.
+   *
+   * @generated from field: bank.signature.v1.Signature signature = 1;
+   */
+  signature?: Signature | undefined;
+
+  /**
+   * The challenge whose code was sent.
+   *
+   * @generated from field: bank.signature.v1.Challenge challenge = 2;
+   */
+  challenge?: Challenge | undefined;
+};
+
+/**
+ * Describes the message bank.signature.v1.ResendChallengeResponse.
+ * Use `create(ResendChallengeResponseSchema)` to create a new message.
+ */
+export const ResendChallengeResponseSchema: GenMessage<ResendChallengeResponse> = /*@__PURE__*/
+  messageDesc(file_bank_signature_v1_signature, 7);
+
+/**
+ * @generated from message bank.signature.v1.AbortSignatureRequest
+ */
+export type AbortSignatureRequest = Message<"bank.signature.v1.AbortSignatureRequest"> & {
+  /**
+   * Signature.id, a UUID.
+   *
+   * @generated from field: string signature_id = 1;
+   */
+  signatureId: string;
+
+  /**
+   * Why.
+   *
+   * @generated from field: bank.signature.v1.AbortReason reason = 2;
+   */
+  reason: AbortReason;
+};
+
+/**
+ * Describes the message bank.signature.v1.AbortSignatureRequest.
+ * Use `create(AbortSignatureRequestSchema)` to create a new message.
+ */
+export const AbortSignatureRequestSchema: GenMessage<AbortSignatureRequest> = /*@__PURE__*/
+  messageDesc(file_bank_signature_v1_signature, 8);
+
+/**
+ * @generated from message bank.signature.v1.AbortSignatureResponse
+ */
+export type AbortSignatureResponse = Message<"bank.signature.v1.AbortSignatureResponse"> & {
+  /**
+   * The signature, ABORTED.
+   *
+   * @generated from field: bank.signature.v1.Signature signature = 1;
+   */
+  signature?: Signature | undefined;
+};
+
+/**
+ * Describes the message bank.signature.v1.AbortSignatureResponse.
+ * Use `create(AbortSignatureResponseSchema)` to create a new message.
+ */
+export const AbortSignatureResponseSchema: GenMessage<AbortSignatureResponse> = /*@__PURE__*/
+  messageDesc(file_bank_signature_v1_signature, 9);
+
+/**
+ * @generated from message bank.signature.v1.WatchSignatureRequest
+ */
+export type WatchSignatureRequest = Message<"bank.signature.v1.WatchSignatureRequest"> & {
+  /**
+   * Signature.id, a UUID.
+   *
+   * @generated from field: string signature_id = 1;
+   */
+  signatureId: string;
+
+  /**
+   * TimelineEvent.position of the last event you have; 0 tells everything.
+   *
+   * @generated from field: int32 after_position = 2;
+   */
+  afterPosition: number;
+};
+
+/**
+ * Describes the message bank.signature.v1.WatchSignatureRequest.
+ * Use `create(WatchSignatureRequestSchema)` to create a new message.
+ */
+export const WatchSignatureRequestSchema: GenMessage<WatchSignatureRequest> = /*@__PURE__*/
+  messageDesc(file_bank_signature_v1_signature, 10);
+
+/**
+ * @generated from message bank.signature.v1.WatchSignatureResponse
+ */
+export type WatchSignatureResponse = Message<"bank.signature.v1.WatchSignatureResponse"> & {
+  /**
+   * What happened.
+   *
+   * @generated from field: bank.signature.v1.TimelineEvent event = 1;
+   */
+  event?: TimelineEvent | undefined;
+
+  /**
+   * How the signature stood when this was told.
+   *
+   * @generated from field: bank.signature.v1.SignatureStatus status = 2;
+   */
+  status: SignatureStatus;
+};
+
+/**
+ * Describes the message bank.signature.v1.WatchSignatureResponse.
+ * Use `create(WatchSignatureResponseSchema)` to create a new message.
+ */
+export const WatchSignatureResponseSchema: GenMessage<WatchSignatureResponse> = /*@__PURE__*/
+  messageDesc(file_bank_signature_v1_signature, 11);
+
+/**
+ * @generated from message bank.signature.v1.ListSignaturesRequest
+ */
+export type ListSignaturesRequest = Message<"bank.signature.v1.ListSignaturesRequest"> & {
+  /**
+   * Only those in this status. Unspecified: any.
+   *
+   * @generated from field: bank.signature.v1.SignatureStatus status = 1;
+   */
+  status: SignatureStatus;
+
+  /**
+   * Only those for which this provider was used.
+   *
+   * @generated from field: string provider = 2;
+   */
+  provider: string;
+
+  /**
+   * Only those of this customer of yours.
+   *
+   * @generated from field: string customer_id = 3;
+   */
+  customerId: string;
+
+  /**
+   * Only those started at this time or later.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 4;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * Only those started before this time.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 5;
+   */
+  endTime?: Timestamp | undefined;
+
+  /**
+   * How many to list, up to 100; 0 is 50.
+   *
+   * @generated from field: int32 page_size = 6;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before, with the same filters; empty for the first.
+   *
+   * @generated from field: string page_token = 7;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message bank.signature.v1.ListSignaturesRequest.
+ * Use `create(ListSignaturesRequestSchema)` to create a new message.
+ */
+export const ListSignaturesRequestSchema: GenMessage<ListSignaturesRequest> = /*@__PURE__*/
+  messageDesc(file_bank_signature_v1_signature, 12);
+
+/**
+ * @generated from message bank.signature.v1.ListSignaturesResponse
+ */
+export type ListSignaturesResponse = Message<"bank.signature.v1.ListSignaturesResponse"> & {
+  /**
+   * The signatures, without their timelines.
+   *
+   * @generated from field: repeated bank.signature.v1.Signature signatures = 1;
+   */
+  signatures: Signature[];
+
+  /**
+   * Asks for the next page. Empty on the last. Signatures started meanwhile don't shift pages.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message bank.signature.v1.ListSignaturesResponse.
+ * Use `create(ListSignaturesResponseSchema)` to create a new message.
+ */
+export const ListSignaturesResponseSchema: GenMessage<ListSignaturesResponse> = /*@__PURE__*/
+  messageDesc(file_bank_signature_v1_signature, 13);
+
+/**
  * @generated from message bank.signature.v1.GetSignatureRequest
  */
 export type GetSignatureRequest = Message<"bank.signature.v1.GetSignatureRequest"> & {
@@ -220,7 +463,7 @@ export type GetSignatureRequest = Message<"bank.signature.v1.GetSignatureRequest
  * Use `create(GetSignatureRequestSchema)` to create a new message.
  */
 export const GetSignatureRequestSchema: GenMessage<GetSignatureRequest> = /*@__PURE__*/
-  messageDesc(file_bank_signature_v1_signature, 6);
+  messageDesc(file_bank_signature_v1_signature, 14);
 
 /**
  * @generated from message bank.signature.v1.GetSignatureResponse
@@ -239,7 +482,7 @@ export type GetSignatureResponse = Message<"bank.signature.v1.GetSignatureRespon
  * Use `create(GetSignatureResponseSchema)` to create a new message.
  */
 export const GetSignatureResponseSchema: GenMessage<GetSignatureResponse> = /*@__PURE__*/
-  messageDesc(file_bank_signature_v1_signature, 7);
+  messageDesc(file_bank_signature_v1_signature, 15);
 
 /**
  * What the customer signs. The code is bound to every field of it.
@@ -290,7 +533,7 @@ export type Transaction = Message<"bank.signature.v1.Transaction"> & {
  * Use `create(TransactionSchema)` to create a new message.
  */
 export const TransactionSchema: GenMessage<Transaction> = /*@__PURE__*/
-  messageDesc(file_bank_signature_v1_signature, 8);
+  messageDesc(file_bank_signature_v1_signature, 16);
 
 /**
  * One transaction to be signed.
@@ -360,7 +603,7 @@ export type Signature = Message<"bank.signature.v1.Signature"> & {
  * Use `create(SignatureSchema)` to create a new message.
  */
 export const SignatureSchema: GenMessage<Signature> = /*@__PURE__*/
-  messageDesc(file_bank_signature_v1_signature, 9);
+  messageDesc(file_bank_signature_v1_signature, 17);
 
 /**
  * One code, sent over one channel for a signature.
@@ -474,8 +717,8 @@ export type Challenge = Message<"bank.signature.v1.Challenge"> & {
   routePriority: number;
 
   /**
-   * Why it was this provider: FIRST_IN_LINE, DRAWN_BY_WEIGHT, NEXT_PROVIDER of the channel or NEXT_CHANNEL of the row. Empty
-   * for challenges from before rows had several.
+   * Why it was this provider: FIRST_IN_LINE, DRAWN_BY_WEIGHT, NEXT_PROVIDER of the channel, NEXT_CHANNEL of the row, or
+   * RESENT. Empty for challenges from before rows had several.
    *
    * @generated from field: string choice = 16;
    */
@@ -487,6 +730,13 @@ export type Challenge = Message<"bank.signature.v1.Challenge"> & {
    * @generated from field: repeated bank.signature.v1.PassedOver passed_over = 17;
    */
   passedOver: PassedOver[];
+
+  /**
+   * What the vendor's last receipt that moved delivery_status said. Absent until one came.
+   *
+   * @generated from field: bank.signature.v1.DeliveryReport delivery_report = 18;
+   */
+  deliveryReport?: DeliveryReport | undefined;
 };
 
 /**
@@ -494,7 +744,42 @@ export type Challenge = Message<"bank.signature.v1.Challenge"> & {
  * Use `create(ChallengeSchema)` to create a new message.
  */
 export const ChallengeSchema: GenMessage<Challenge> = /*@__PURE__*/
-  messageDesc(file_bank_signature_v1_signature, 10);
+  messageDesc(file_bank_signature_v1_signature, 18);
+
+/**
+ * What a vendor reported of a message, checked by its signature.
+ *
+ * @generated from message bank.signature.v1.DeliveryReport
+ */
+export type DeliveryReport = Message<"bank.signature.v1.DeliveryReport"> & {
+  /**
+   * The vendor's own word, for example Twilio's "undelivered".
+   *
+   * @generated from field: string vendor_status = 1;
+   */
+  vendorStatus: string;
+
+  /**
+   * The vendor's code, for example Twilio's "30003". Empty when it gave none.
+   *
+   * @generated from field: string provider_error_code = 2;
+   */
+  providerErrorCode: string;
+
+  /**
+   * When the report came, by the database's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp time = 3;
+   */
+  time?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message bank.signature.v1.DeliveryReport.
+ * Use `create(DeliveryReportSchema)` to create a new message.
+ */
+export const DeliveryReportSchema: GenMessage<DeliveryReport> = /*@__PURE__*/
+  messageDesc(file_bank_signature_v1_signature, 19);
 
 /**
  * A provider that came before the one used.
@@ -519,7 +804,8 @@ export type PassedOver = Message<"bank.signature.v1.PassedOver"> & {
   /**
    * Not called: PAUSED, BREAKER_OPEN, NOT_CONFIGURED, NO_PUSH_TOKEN, or RECIPIENT_REFUSED (another provider of the
    * channel was told that the recipient can't be reached). Called: PROVIDER_UNAVAILABLE, DESTINATION_UNREACHABLE, or
-   * OUTCOME_UNKNOWN (the message may have been sent; its code is cancelled).
+   * OUTCOME_UNKNOWN (the message may have been sent; its code is cancelled) or UNDELIVERED (it was sent and did not
+   * arrive).
    *
    * @generated from field: string reason = 3;
    */
@@ -531,7 +817,7 @@ export type PassedOver = Message<"bank.signature.v1.PassedOver"> & {
  * Use `create(PassedOverSchema)` to create a new message.
  */
 export const PassedOverSchema: GenMessage<PassedOver> = /*@__PURE__*/
-  messageDesc(file_bank_signature_v1_signature, 11);
+  messageDesc(file_bank_signature_v1_signature, 20);
 
 /**
  * Why a challenge failed.
@@ -559,7 +845,7 @@ export type ChallengeFailure = Message<"bank.signature.v1.ChallengeFailure"> & {
  * Use `create(ChallengeFailureSchema)` to create a new message.
  */
 export const ChallengeFailureSchema: GenMessage<ChallengeFailure> = /*@__PURE__*/
-  messageDesc(file_bank_signature_v1_signature, 12);
+  messageDesc(file_bank_signature_v1_signature, 21);
 
 /**
  * One thing that happened to a signature. Written together with the change it tells of, and never altered.
@@ -608,7 +894,7 @@ export type TimelineEvent = Message<"bank.signature.v1.TimelineEvent"> & {
  * Use `create(TimelineEventSchema)` to create a new message.
  */
 export const TimelineEventSchema: GenMessage<TimelineEvent> = /*@__PURE__*/
-  messageDesc(file_bank_signature_v1_signature, 13);
+  messageDesc(file_bank_signature_v1_signature, 22);
 
 /**
  * How a code travels.
@@ -657,6 +943,54 @@ export type Channel = (typeof Channel)[keyof typeof Channel] | UnknownEnum;
  */
 export const ChannelSchema: GenEnum<Channel> = /*@__PURE__*/
   enumDesc(file_bank_signature_v1_signature, 0);
+
+/**
+ * Why a signature is aborted.
+ *
+ * @generated from enum bank.signature.v1.AbortReason
+ */
+export const AbortReason = {
+  /**
+   * Not used.
+   *
+   * @generated from enum value: ABORT_REASON_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * The customer does not want to sign.
+   *
+   * @generated from enum value: ABORT_REASON_USER_CANCELLED = 1;
+   */
+  USER_CANCELLED: 1,
+
+  /**
+   * Someone else may be signing.
+   *
+   * @generated from enum value: ABORT_REASON_FRAUD_DETECTED = 2;
+   */
+  FRAUD_DETECTED: 2,
+
+  /**
+   * A person at the bank decided so.
+   *
+   * @generated from enum value: ABORT_REASON_OPERATOR = 3;
+   */
+  OPERATOR: 3,
+} as const;
+
+/**
+ * Why a signature is aborted.
+ *
+ * @generated from enum bank.signature.v1.AbortReason
+ */
+export type AbortReason = (typeof AbortReason)[keyof typeof AbortReason] | UnknownEnum;
+
+/**
+ * Describes the enum bank.signature.v1.AbortReason.
+ */
+export const AbortReasonSchema: GenEnum<AbortReason> = /*@__PURE__*/
+  enumDesc(file_bank_signature_v1_signature, 1);
 
 /**
  * How a signature stands.
@@ -718,7 +1052,7 @@ export type SignatureStatus = (typeof SignatureStatus)[keyof typeof SignatureSta
  * Describes the enum bank.signature.v1.SignatureStatus.
  */
 export const SignatureStatusSchema: GenEnum<SignatureStatus> = /*@__PURE__*/
-  enumDesc(file_bank_signature_v1_signature, 1);
+  enumDesc(file_bank_signature_v1_signature, 2);
 
 /**
  * How a challenge stands.
@@ -787,7 +1121,7 @@ export type ChallengeStatus = (typeof ChallengeStatus)[keyof typeof ChallengeSta
  * Describes the enum bank.signature.v1.ChallengeStatus.
  */
 export const ChallengeStatusSchema: GenEnum<ChallengeStatus> = /*@__PURE__*/
-  enumDesc(file_bank_signature_v1_signature, 2);
+  enumDesc(file_bank_signature_v1_signature, 3);
 
 /**
  * What the provider says of the message. It only moves down this list.
@@ -849,7 +1183,7 @@ export type DeliveryStatus = (typeof DeliveryStatus)[keyof typeof DeliveryStatus
  * Describes the enum bank.signature.v1.DeliveryStatus.
  */
 export const DeliveryStatusSchema: GenEnum<DeliveryStatus> = /*@__PURE__*/
-  enumDesc(file_bank_signature_v1_signature, 3);
+  enumDesc(file_bank_signature_v1_signature, 4);
 
 /**
  * Asks a bank's customer to sign one transaction with a one-time code.
@@ -936,6 +1270,70 @@ export const SignatureService: GenService<{
     methodKind: "unary";
     input: typeof CompleteSignatureRequestSchema;
     output: typeof CompleteSignatureResponseSchema;
+  },
+  /**
+   * Sends a new code for a signature that still waits for one. The code before is dead; tries used and expiry stay.
+   *
+   * A call is repeated under its idempotency key as StartSignature is. The answer is that of StartSignature too, and so are
+   * NO_ROUTE, DESTINATION_UNREACHABLE and PROVIDER_UNAVAILABLE: with a signature_id, the signature has failed.
+   *
+   * Errors, all FAILED_PRECONDITION unless said otherwise:
+   *   - RESEND_TOO_SOON: less than 30 s have passed since the last code. Wait as RetryInfo says.
+   *   - RESEND_LIMIT: codes were sent again three times for this signature.
+   *   - SIGNATURE_ALREADY_SIGNED, SIGNATURE_EXPIRED, SIGNATURE_ABORTED, TRIES_EXHAUSTED, DESTINATION_UNREACHABLE or
+   *     (UNAVAILABLE) PROVIDER_UNAVAILABLE: it has ended so.
+   *   - IDEMPOTENCY_KEY_REUSED, and ABORTED, IDEMPOTENCY_IN_PROGRESS: as by StartSignature.
+   *   - NOT_FOUND, SIGNATURE_NOT_FOUND: there is no such signature of yours.
+   *
+   * @generated from rpc bank.signature.v1.SignatureService.ResendChallenge
+   */
+  resendChallenge: {
+    methodKind: "unary";
+    input: typeof ResendChallengeRequestSchema;
+    output: typeof ResendChallengeResponseSchema;
+  },
+  /**
+   * Ends a signature that is not to be signed any more. A code entered after that is refused. Aborting it again changes
+   * nothing and is OK.
+   *
+   * Errors, all FAILED_PRECONDITION unless said otherwise:
+   *   - SIGNATURE_ALREADY_SIGNED, SIGNATURE_EXPIRED, TRIES_EXHAUSTED, DESTINATION_UNREACHABLE or (UNAVAILABLE)
+   *     PROVIDER_UNAVAILABLE: it has ended so.
+   *   - NOT_FOUND, SIGNATURE_NOT_FOUND: there is no such signature of yours.
+   *
+   * @generated from rpc bank.signature.v1.SignatureService.AbortSignature
+   */
+  abortSignature: {
+    methodKind: "unary";
+    input: typeof AbortSignatureRequestSchema;
+    output: typeof AbortSignatureResponseSchema;
+  },
+  /**
+   * Tells what happens to a signature as it happens: its timeline from a position on, each event once and in order. Ends
+   * when the signature has come to its end and all its events are told.
+   *
+   * A stream that breaks, or ends with UNAVAILABLE, SHUTTING_DOWN, is opened again after the last position seen.
+   *
+   * Errors:
+   *   - OUT_OF_RANGE, POSITION_NOT_FOUND: the signature has no such position yet. The metadata has last_position.
+   *   - NOT_FOUND, SIGNATURE_NOT_FOUND: there is no such signature of yours.
+   *
+   * @generated from rpc bank.signature.v1.SignatureService.WatchSignature
+   */
+  watchSignature: {
+    methodKind: "server_streaming";
+    input: typeof WatchSignatureRequestSchema;
+    output: typeof WatchSignatureResponseSchema;
+  },
+  /**
+   * Lists signatures, the latest first.
+   *
+   * @generated from rpc bank.signature.v1.SignatureService.ListSignatures
+   */
+  listSignatures: {
+    methodKind: "unary";
+    input: typeof ListSignaturesRequestSchema;
+    output: typeof ListSignaturesResponseSchema;
   },
   /**
    * Gives a signature with its timeline: what happened to it, when, and why.

@@ -1,0 +1,132 @@
+import { createHash } from 'node:crypto'
+import { sql } from 'kysely'
+import { OPEN } from '../domain/challenge.ts'
+import type { Receipt } from '../domain/receipt.ts'
+import type { Sealed } from '../domain/sealed.ts'
+import type { Db } from './database.ts'
+import { atLeast, rankOf } from './delivery-status.ts'
+import { lockSignature } from './signature-states.ts'
+import { appendTimeline } from './timeline.ts'
+
+/** What a receipt changed. */
+export interface RecordedReceipt {
+  /** `repeated` was kept before, `unknown` is about no message of ours. */
+  outcome: 'recorded' | 'repeated' | 'unknown'
+  /** Where it moved the delivery status. */
+  moved?: { caller: string; signatureId: string; isOpen: boolean; sentAt: Date | null; reportedAt: Date }
+}
+
+/**
+ * Keeps a receipt and moves its challenge's delivery status up. Where our own write after the send never came, it stands
+ * in for that: the challenge is SENT, with the vendor's id and the receipt as proof. The body is kept sealed.
+ */
+export async function recordReceipt(db: Db, receipt: Receipt, body: Sealed): Promise<RecordedReceipt> {
+  const { challengeId, attempt, provider, providerChallengeId, vendorStatus, deliveryStatus, proof } = receipt
+  const providerErrorCode = receipt.providerErrorCode ?? null
+  const challenge = await db
+    .selectFrom('challenge')
+    .innerJoin('signature', 'signature.id', 'challenge.signature_id')
+    .where('challenge.id', '=', challengeId)
+    .where('provider', '=', provider)
+    .select(['signature_id as signatureId', 'caller'])
+    .executeTakeFirst()
+  if (!challenge) return { outcome: 'unknown' }
+  const { signatureId, caller } = challenge
+
+  return db.transaction().execute(async (trx): Promise<RecordedReceipt> => {
+    await lockSignature(trx, signatureId)
+    const kept = await trx
+      .insertInto('receipt')
+      .values({
+        challenge_id: challengeId,
+        attempt,
+        provider_challenge_id: providerChallengeId,
+        vendor_status: vendorStatus,
+        provider_error_code: providerErrorCode,
+        body_ciphertext: body.ciphertext,
+        body_key_id: body.keyId,
+        signature: proof.signature,
+        key_name: proof.keyName,
+      })
+      .onConflict((oc) =>
+        oc
+          .expression(sql`challenge_id, provider_challenge_id, vendor_status, coalesce(provider_error_code, '')`)
+          .doNothing(),
+      )
+      .returning('received_at')
+      .executeTakeFirst()
+    if (!kept) return { outcome: 'repeated' }
+
+    const reportedAt = kept.received_at
+    await trx.updateTable('challenge').set({ receipt_due_at: null }).where('id', '=', challengeId).execute()
+    const bodySha256 = createHash('sha256').update(proof.rawBody).digest('hex')
+    const receiptProof = JSON.stringify({
+      vendorStatus,
+      bodySha256,
+      signature: proof.signature,
+      receivedAt: reportedAt,
+    })
+    await trx
+      .updateTable('challenge')
+      .set({
+        status: sql`CASE WHEN status = 'PENDING' THEN 'SENT' ELSE status END`,
+        provider_challenge_id: providerChallengeId,
+        provider_proof: receiptProof,
+        sent_at: reportedAt,
+        delivery_status: atLeast('ACCEPTED'),
+      })
+      .where('id', '=', challengeId)
+      .where('provider_challenge_id', 'is', null)
+      .execute()
+    if (!deliveryStatus) return { outcome: 'recorded' }
+
+    // Another message of the same challenge, from a call that seemed to have failed, says nothing of this one.
+    const moved = await trx
+      .updateTable('challenge')
+      .set({
+        delivery_status: deliveryStatus,
+        vendor_status: vendorStatus,
+        delivery_error_code: providerErrorCode,
+        delivery_reported_at: reportedAt,
+      })
+      .where('id', '=', challengeId)
+      .where('provider_challenge_id', '=', providerChallengeId)
+      // Of two words that mean the same the greater one stays, so that the order in which they come does not matter.
+      .where(
+        sql<boolean>`
+          (${rankOf(sql.ref('delivery_status'))}, coalesce(vendor_status, ''), coalesce(delivery_error_code, ''))
+          < (${rankOf(sql`${deliveryStatus}::text`)}, ${vendorStatus}::text, ${providerErrorCode ?? ''}::text)
+        `,
+      )
+      .returning((eb) => ['sent_at', eb('status', 'in', OPEN).as('is_open')])
+      .executeTakeFirst()
+    if (!moved) return { outcome: 'recorded' }
+    await appendTimeline(trx, signatureId, 'DELIVERY_REPORTED', challengeId, {
+      delivery_status: deliveryStatus,
+      vendor_status: vendorStatus,
+      ...(providerErrorCode !== null && { provider_error_code: providerErrorCode }),
+    })
+    const { sent_at: sentAt, is_open } = moved
+    return { outcome: 'recorded', moved: { caller, signatureId, isOpen: Boolean(is_open), sentAt, reportedAt } }
+  })
+}
+
+/** Takes messages whose receipt never came, each once however many processes look. */
+export async function takeMissingReceipts(db: Db): Promise<{ provider: string; routePriority: number }[]> {
+  return db
+    .updateTable('challenge')
+    .set({ receipt_due_at: null })
+    .where('id', 'in', (eb) =>
+      eb
+        .selectFrom('challenge')
+        .where('receipt_due_at', '<=', sql<Date>`clock_timestamp()`)
+        .select('id')
+        .limit(MISSING_AT_ONCE)
+        .forUpdate()
+        .skipLocked(),
+    )
+    .returning(['provider', sql<number>`(route->>'priority')::integer`.as('routePriority')])
+    .execute()
+}
+
+const MISSING_AT_ONCE = 500

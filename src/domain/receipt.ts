@@ -1,0 +1,18 @@
+import type { DeliveryStatus } from './challenge.ts'
+
+/** What a vendor reports of a message that it took, checked to be the vendor's word. */
+export interface Receipt {
+  challengeId: string
+  /** Which call of the challenge's delivery it is about; 1 for the first. */
+  attempt: number
+  provider: string
+  /** The vendor's id of the message. */
+  providerChallengeId: string
+  /** The vendor's own word. */
+  vendorStatus: string
+  /** What that word means; undefined for one that means nothing to us. */
+  deliveryStatus: DeliveryStatus | undefined
+  providerErrorCode: string | undefined
+  /** What was signed, the signature, and which of our keys it was made with. */
+  proof: { rawBody: Buffer; signature: string; keyName: string }
+}

@@ -1,0 +1,54 @@
+import type { IncomingMessage } from 'node:http'
+import type { Context } from '../context.ts'
+import { recordReceipt } from '../usecases/record-receipt.ts'
+
+/** What a webhook's sender is answered, and what is still to be done after that. */
+export interface WebhookAnswer {
+  status: number
+  text: string
+  after?: (() => Promise<void>) | undefined
+}
+
+const MAX_BODY_BYTES = 64 * 1024
+
+/** Takes in a receipt: 403 for one that isn't proven, 413 for one that is too large, else 200, whatever it is about. */
+export async function takeReceipt(
+  ctx: Context,
+  reader: Context['receiptReaders'][number],
+  request: IncomingMessage,
+): Promise<WebhookAnswer> {
+  const rawBody = await readBody(request)
+  if (!rawBody) return { status: 413, text: 'at most 64 KiB' }
+  const receipt = await reader.read({ target: request.url ?? '', headers: singleHeaders(request), rawBody })
+  const count = (outcome: string) => ctx.metrics.receipts.inc({ provider: reader.provider, outcome })
+  if (!receipt) {
+    count('forged')
+    ctx.log.warn({ provider: reader.provider }, 'receipt refused')
+    return { status: 403, text: 'not signed as expected' }
+  }
+  const { outcome, fallback } = await recordReceipt(ctx, receipt)
+  count(outcome)
+  ctx.log.info(
+    { provider: reader.provider, challenge_id: receipt.challengeId, status: receipt.vendorStatus, outcome },
+    'receipt',
+  )
+  return { status: 200, text: 'ok', after: fallback }
+}
+
+async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of request) {
+    size += chunk.length
+    if (size > MAX_BODY_BYTES) return undefined
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+/** Headers that came once; one that came twice is no proof of anything. */
+function singleHeaders({ headersDistinct }: IncomingMessage): Record<string, string | undefined> {
+  return Object.fromEntries(
+    Object.entries(headersDistinct).map(([name, values]) => [name, values?.length === 1 ? values[0] : undefined]),
+  )
+}

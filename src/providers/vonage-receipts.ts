@@ -1,0 +1,82 @@
+import { createHash } from 'node:crypto'
+import { jwtVerify } from 'jose'
+import { validate as isUuid } from 'uuid'
+import type { DeliveryStatus } from '../domain/challenge.ts'
+import { isObject } from './http-exchange.ts'
+import type { ReceiptReader } from './receipts.ts'
+
+export interface VonageReceiptsConfig {
+  apiKey: string
+  signatureSecret: string
+}
+
+/** https://developer.vonage.com/en/api/messages#message-status */
+const STATUS: Record<string, DeliveryStatus> = {
+  submitted: 'SENT',
+  delivered: 'DELIVERED',
+  read: 'DELIVERED',
+  rejected: 'UNDELIVERED',
+  undeliverable: 'UNDELIVERED',
+}
+
+export const VONAGE_MESSAGES_PATH = '/webhooks/vonage/messages'
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+const WORD = /^[a-z_-]{1,40}$/
+/** RFC 7807 has a URL there; Vonage's code is its fragment or the title. */
+const CODE = /(?:#|^)([\w-]{1,64})$/
+
+/** What `client_ref` says of the call that a message came from. */
+export function vonageReference({ challengeId, attempt }: { challengeId: string; attempt: number }): string {
+  return `${challengeId}.${attempt}`
+}
+
+/**
+ * Receipts of text messages, whose JWT is signed with the account's signature secret and holds the body's hash:
+ * https://developer.vonage.com/en/getting-started/concepts/webhooks#signed-webhooks
+ */
+export function vonageReceipts({ apiKey, signatureSecret }: VonageReceiptsConfig): ReceiptReader {
+  const secret = Buffer.from(signatureSecret)
+  return {
+    path: VONAGE_MESSAGES_PATH,
+    provider: 'vonage-sms',
+    async read({ headers, rawBody }) {
+      const [, token = ''] = /^Bearer (\S+)$/i.exec(headers.authorization ?? '') ?? []
+      const claims = await jwtVerify(token, secret, { algorithms: ['HS256'] }).then(
+        ({ payload }) => payload,
+        () => undefined,
+      )
+      const hash = createHash('sha256').update(rawBody).digest('hex')
+      if (!claims || claims.payload_hash !== hash || claims.api_key !== apiKey) return undefined
+      const body = parse(rawBody)
+      const { message_uuid: id, status, client_ref: reference, error } = body
+      const [challengeId = '', attempt = '', ...rest] = typeof reference === 'string' ? reference.split('.') : []
+      if (typeof id !== 'string' || !UUID.test(id) || typeof status !== 'string' || !WORD.test(status)) return undefined
+      if (!isUuid(challengeId) || !/^[1-9][0-9]{0,2}$/.test(attempt) || rest.length > 0) return undefined
+      return {
+        challengeId,
+        attempt: Number(attempt),
+        provider: 'vonage-sms',
+        providerChallengeId: id,
+        vendorStatus: status,
+        deliveryStatus: Object.hasOwn(STATUS, status) ? STATUS[status] : undefined,
+        providerErrorCode: codeOf(error),
+        proof: { rawBody, signature: token, keyName: 'signature secret' },
+      }
+    },
+  }
+}
+
+function codeOf(error: unknown): string | undefined {
+  if (!isObject(error)) return undefined
+  const [, code] = [error.type, error.title].map((text) => CODE.exec(String(text ?? ''))).find(Boolean) ?? []
+  return code
+}
+
+function parse(body: Buffer): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(body.toString())
+    return isObject(value) ? value : {}
+  } catch {
+    return {}
+  }
+}

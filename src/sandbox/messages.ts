@@ -1,0 +1,38 @@
+import type { SimulatedMessage } from './dialect.ts'
+
+/** The newest messages, and who follows what becomes of them. */
+export interface Messages {
+  /** Newest first. */
+  readonly list: SimulatedMessage[]
+  add(message: SimulatedMessage): void
+  move(message: SimulatedMessage, status: string): void
+  /** Tells of each new message and each change of a status, with a copy; the answer ends that. */
+  onMessage(listener: (message: SimulatedMessage) => void): () => void
+}
+
+export function createMessages(maxKept: number): Messages {
+  const list: SimulatedMessage[] = []
+  const listeners = new Set<(message: SimulatedMessage) => void>()
+
+  function announce(message: SimulatedMessage): void {
+    for (const listener of listeners) listener({ ...message })
+  }
+
+  return {
+    list,
+    add(message) {
+      list.unshift(message)
+      list.splice(maxKept)
+      announce(message)
+    },
+    move(message, status) {
+      if (message.status === status) return
+      message.status = status
+      announce(message)
+    },
+    onMessage(listener) {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
+  }
+}

@@ -1,0 +1,117 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { ReceiptEvent, ReceiptPlan, ReceiptRequest, SimulatedMessage, SimulatedProvider } from './dialect.ts'
+import { createNext } from './next.ts'
+
+/** One receipt of those that a fault scripts; they are sent in the order of the list, each once the one before has ended. */
+export interface ScriptedReceipt extends ReceiptEvent {
+  /** What it waits first; 20 unless told. */
+  delayMs?: number
+  /** Ends before the call is answered, and so do those before it in the list. */
+  beforeAnswer?: boolean
+}
+
+/** A receipt that was sent; one that is sent again is there twice. */
+export interface SimulatedReceipt extends ReceiptRequest {
+  provider: SimulatedProvider
+  /** Of the message. */
+  sid: string
+  /** What it told. */
+  status: string
+  /** The HTTP status that it got; undefined when none came within 5 s, or nobody listens. */
+  answer: number | undefined
+}
+
+export interface Receipts {
+  readonly sent: SimulatedReceipt[]
+  /** The next receipt from now on that has been answered or given up. */
+  next(): Promise<SimulatedReceipt>
+  /**
+   * Sends what precedes the call's answer, and resolves to what is to be done once the call has been answered: it sends
+   * the rest.
+   */
+  follow(message: SimulatedMessage, plan: ReceiptPlan, script?: ScriptedReceipt[]): Promise<() => void>
+  /** Forgets those that were sent and cancels the others. */
+  clear(): void
+  /** Cancels those that wait; nothing is sent any more. */
+  stop(): void
+}
+
+const MAX_KEPT = 1_000
+const DELAY_MS = 20
+const ANSWER_TIMEOUT_MS = 5_000
+/** Vonage waits about 5 s, and goes on for 24 hours: https://api.support.vonage.com/hc/en-us/articles/360028543292 */
+const RETRY_DELAY_MS = 50
+
+/** Sends receipts and moves each message's status along. `move` is told of every event, also when nobody asked for a receipt. */
+export function createReceipts(
+  usual: 'delivered' | 'none',
+  move: (message: SimulatedMessage, status: string) => void,
+): Receipts {
+  const sent: SimulatedReceipt[] = []
+  const next = createNext<SimulatedReceipt>()
+  let waiting = new AbortController()
+
+  async function follow(message: SimulatedMessage, plan: ReceiptPlan, script?: ScriptedReceipt[]) {
+    const { signal } = waiting
+    const steps: (ScriptedReceipt & { silent?: boolean })[] = script ?? (usual === 'none' ? [] : plan.course)
+    const early = steps.findLastIndex(({ beforeAnswer }) => beforeAnswer) + 1
+    await run(steps.slice(0, early))
+    return () => void run(steps.slice(early))
+
+    async function run(these: typeof steps): Promise<void> {
+      try {
+        for (const step of these) await tell(step)
+      } catch (error) {
+        if (!signal.aborted) throw error
+      }
+    }
+
+    async function tell({ delayMs = DELAY_MS, silent, ...event }: (typeof steps)[number]): Promise<void> {
+      await delay(delayMs, undefined, { signal })
+      move(message, event.status)
+      const request = silent ? undefined : await plan.request(event)
+      if (!request) return
+      const answer = await attempt(request, event.status)
+      if (!plan.isRetried(answer)) return
+      await delay(RETRY_DELAY_MS, undefined, { signal })
+      await attempt(request, event.status)
+    }
+
+    async function attempt(request: ReceiptRequest, status: string): Promise<number | undefined> {
+      const answer = await post(request, signal)
+      signal.throwIfAborted()
+      const receipt = { provider: message.provider, sid: message.sid, status, answer, ...request }
+      sent.push(receipt)
+      if (sent.length > MAX_KEPT) sent.shift()
+      next.resolve(receipt)
+      return answer
+    }
+  }
+
+  return {
+    sent,
+    next: next.wait,
+    follow,
+    clear() {
+      waiting.abort()
+      waiting = new AbortController()
+      sent.length = 0
+    },
+    stop() {
+      waiting.abort()
+      next.stop()
+    },
+  }
+}
+
+/** The status of the answer, or undefined when there is none in time. */
+async function post({ url, headers, body }: ReceiptRequest, cancel: AbortSignal): Promise<number | undefined> {
+  const signal = AbortSignal.any([cancel, AbortSignal.timeout(ANSWER_TIMEOUT_MS)])
+  try {
+    const response = await fetch(url, { method: 'POST', headers, body, redirect: 'manual', signal })
+    await response.body?.cancel()
+    return response.status
+  } catch {
+    return undefined
+  }
+}

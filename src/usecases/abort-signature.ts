@@ -1,0 +1,22 @@
+import type { Context } from '../context.ts'
+import { abortSignature as abort } from '../db/signature-states.ts'
+import type { Signature } from '../domain/signature.ts'
+import { currentSignature, endOf } from './current.ts'
+
+export interface AbortSignature {
+  caller: string
+  signatureId: string
+  reason: 'USER_CANCELLED' | 'FRAUD_DETECTED' | 'OPERATOR'
+}
+
+/** Ends a signature that still waits. One that is aborted already stays so. Throws the reasons that the proto names. */
+export async function abortSignature(
+  ctx: Pick<Context, 'db' | 'metrics'>,
+  { caller, signatureId, reason }: AbortSignature,
+): Promise<Signature> {
+  await currentSignature(ctx, caller, signatureId)
+  if (await abort(ctx.db, signatureId, reason)) ctx.metrics.signatures.inc({ status: 'ABORTED' })
+  const signature = await currentSignature(ctx, caller, signatureId)
+  if (signature.status === 'ABORTED') return signature
+  throw (await endOf(ctx, caller, signature)) ?? new Error('a signature that can not be aborted has not ended')
+}

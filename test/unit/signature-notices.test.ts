@@ -1,0 +1,143 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { createSignatureNotices } from '../../src/db/signature-notices.ts'
+
+beforeEach(() => {
+  vi.useFakeTimers()
+})
+afterEach(() => {
+  expect(vi.getTimerCount()).toBe(0)
+  vi.restoreAllMocks()
+  vi.useRealTimers()
+})
+
+test('a follower is told of a change of its signature, and of no other', async () => {
+  const notices = createSignatureNotices()
+  const signal = new AbortController().signal
+  using one = notices.follow('one', signal)
+  using two = notices.follow('two', signal)
+  const told: string[] = []
+  const waits = [one.next(300_000).then(() => told.push('one')), two.next(300_000).then(() => told.push('two'))]
+
+  notices.notice('three')
+  notices.notice('one')
+  await waits[0]
+  expect(told).toEqual(['one'])
+  notices.notice('two')
+  await waits[1]
+  expect(told).toEqual(['one', 'two'])
+})
+
+test('a notice of any signature is told to all who follow', async () => {
+  const notices = createSignatureNotices()
+  const signal = new AbortController().signal
+  using one = notices.follow('one', signal)
+  using again = notices.follow('one', signal)
+  using two = notices.follow('two', signal)
+  const waits = [one, again, two].map((follower) => follower.next(300_000))
+  notices.notice(undefined)
+  await Promise.all(waits)
+})
+
+test('a change before the wait counts, several count once, and each is told of once', async () => {
+  const notices = createSignatureNotices()
+  using follower = notices.follow('one', new AbortController().signal)
+  notices.notice('one')
+  notices.notice('one')
+  await follower.next(300_000)
+
+  const next = follower.next(300_000)
+  expect(await isPending(next)).toBe(true)
+  notices.notice('one')
+  await next
+})
+
+test('a wait ends at the latest time, and not before', async () => {
+  using follower = createSignatureNotices().follow('one', new AbortController().signal)
+  const next = follower.next(300_000)
+  await vi.advanceTimersByTimeAsync(299_999)
+  expect(await isPending(next)).toBe(true)
+  await vi.advanceTimersByTimeAsync(1)
+  await next
+})
+
+test.each([0, 1, 3_600_000])(
+  'a latest time that was %i ms ago is waited for a second, not for nothing',
+  async (agoMs) => {
+    using follower = createSignatureNotices().follow('one', new AbortController().signal)
+    const next = follower.next(-agoMs)
+    await vi.advanceTimersByTimeAsync(999)
+    expect(await isPending(next)).toBe(true)
+    await vi.advanceTimersByTimeAsync(1)
+    await next
+  },
+)
+
+test('a wait is ended by the signal, with its reason, whether there was a change or not', async () => {
+  const notices = createSignatureNotices()
+  const stop = new AbortController()
+  using follower = notices.follow('one', stop.signal)
+  using changed = notices.follow('two', stop.signal)
+  const next = follower.next(300_000)
+  notices.notice('two')
+  stop.abort(new Error('enough'))
+  await expect(next).rejects.toThrow('enough')
+  await expect(changed.next(300_000)).rejects.toThrow('enough')
+})
+
+test('with a signal that was aborted before, there is no wait', async () => {
+  using follower = createSignatureNotices().follow('one', AbortSignal.abort(new Error('enough')))
+  const next = follower.next(300_000)
+  next.catch(() => {})
+  expect(await isPending(next)).toBe(false)
+  await expect(next).rejects.toThrow('enough')
+})
+
+test('of those who follow a signature, one may leave and the others are told', async () => {
+  const notices = createSignatureNotices()
+  const signal = new AbortController().signal
+  using staying = notices.follow('one', signal)
+  notices.follow('one', signal)[Symbol.dispose]()
+  const next = staying.next(300_000)
+  notices.notice('one')
+  await next
+})
+
+test('who leaves leaves nothing behind: not in the map, not at the signal', () => {
+  const added: unknown[] = []
+  const { signal } = new AbortController()
+  vi.spyOn(signal, 'addEventListener').mockImplementation((_type, listener) => void added.push(listener))
+  const removed: unknown[] = []
+  vi.spyOn(signal, 'removeEventListener').mockImplementation((_type, listener) => void removed.push(listener))
+  const maps = spiedMaps()
+  const notices = createSignatureNotices()
+  const followers = Array.from({ length: 100 }, (_, n) => notices.follow(`signature-${n % 50}`, signal))
+  expect(maps.sizes()).toEqual([50])
+
+  for (const follower of followers) follower[Symbol.dispose]()
+
+  expect(maps.sizes()).toEqual([0])
+  expect(added).toHaveLength(100)
+  expect(removed).toEqual(added)
+})
+
+/** Whether a promise has not settled, with all that could settle it done. */
+async function isPending(promise: Promise<unknown>): Promise<boolean> {
+  let pending = true
+  const settled = () => {
+    pending = false
+  }
+  promise.then(settled, settled)
+  for (let turn = 0; turn < 10; turn++) await Promise.resolve()
+  return pending
+}
+
+/** The sizes of the maps that something was put in since. */
+function spiedMaps() {
+  const maps = new Set<Map<unknown, unknown>>()
+  const { set } = Map.prototype
+  vi.spyOn(Map.prototype, 'set').mockImplementation(function (this: Map<unknown, unknown>, key, value) {
+    if (String(key).startsWith('signature-')) maps.add(this)
+    return set.call(this, key, value)
+  })
+  return { sizes: () => [...maps].map(({ size }) => size) }
+}
