@@ -22,13 +22,17 @@ export async function* watchSignature(
 ): AsyncGenerator<{ event: TimelineEvent; status: SignatureStatus }> {
   // Before the first read: what happens between a read and the next wait is not missed.
   using changes = ctx.notices.follow(signatureId, signal)
-  await checkPosition(ctx, { caller, signatureId, afterPosition })
+  if (afterPosition > 0) await ctx.notices.read(() => checkPosition(ctx, { caller, signatureId, afterPosition }))
+  const look = async (after: number) => {
+    const events = await readTimeline(ctx.db, signatureId, after)
+    // After the events, so that the status is never older than what it is told with.
+    const { status, leftMs } = await currentSignature(ctx, caller, signatureId)
+    return { events, status, leftMs }
+  }
   let position = afterPosition
   let ended = false
   while (true) {
-    const events = await readTimeline(ctx.db, signatureId, position)
-    // After the events, so that the status is never older than what it is told with.
-    const { status, leftMs } = await currentSignature(ctx, caller, signatureId)
+    const { events, status, leftMs } = await ctx.notices.read(() => look(position))
     for (const event of events) {
       yield { event, status }
       position = event.position

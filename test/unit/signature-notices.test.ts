@@ -141,3 +141,24 @@ function spiedMaps() {
   })
   return { sizes: () => [...maps].map(({ size }) => size) }
 }
+
+test('five read at once, the others in turn, whatever becomes of those before', async () => {
+  const { read } = createSignatureNotices()
+  const held = Array.from({ length: 7 }, () => Promise.withResolvers<number>())
+  const begun: number[] = []
+  const reads = held.map(({ promise }, n) =>
+    read(() => {
+      begun.push(n)
+      return promise
+    }),
+  )
+  expect(begun).toEqual([0, 1, 2, 3, 4])
+
+  held[3]?.reject(new Error('the database is away'))
+  await expect(reads[3]).rejects.toThrow('the database is away')
+  await vi.waitFor(() => expect(begun).toEqual([0, 1, 2, 3, 4, 5]))
+  for (const { resolve } of held) resolve(1)
+  await Promise.all(reads.toSpliced(3, 1))
+  expect(begun).toHaveLength(7)
+  expect(await read(async () => 'free again')).toBe('free again')
+})
