@@ -15,6 +15,8 @@ export interface Database extends AsyncDisposable {
   db: Db
   /** Connections by what they do now. */
   poolSize(): { total: number; idle: number; waiting: number }
+  /** From now on connects with this URL, whose password may be another one. Connections that are open stay. */
+  useUrl(url: string): void
 }
 
 const MIGRATIONS = path.join(import.meta.dirname, '../../migrations')
@@ -24,12 +26,14 @@ const STATEMENT_TIMEOUT_MS = 10_000
 
 /**
  * Opens a pool; connects at the first query. `onConnectionLost` hears of idle connections that break. A migration wants
- * no timeout (0): it may wait for another process's.
+ * no timeout (0): it may wait for another process's. A password that the server refuses is tried once more after
+ * `onPasswordRefused`, which may have found the one that has taken its place.
  */
 export function openDatabase(
   url: string,
   onConnectionLost: (error: Error) => void,
   statementTimeoutMs = STATEMENT_TIMEOUT_MS,
+  onPasswordRefused?: () => Promise<void>,
 ): Database {
   const pool = new pg.Pool({
     connectionString: url,
@@ -44,10 +48,25 @@ export function openDatabase(
   pool.on('error', onConnectionLost)
   // The same for one that breaks in the middle of a query, whose caller is told by the query.
   pool.on('connect', (client) => client.on('error', () => {}))
-  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) })
+  async function connect(): Promise<pg.PoolClient> {
+    try {
+      return await pool.connect()
+    } catch (error) {
+      if (!onPasswordRefused || !isPasswordRefused(error)) throw error
+      await onPasswordRefused()
+      return pool.connect()
+    }
+  }
+  const db = new Kysely<Schema>({
+    dialect: new PostgresDialect({ pool: { options: pool.options, connect, end: () => pool.end() } }),
+  })
   return {
     db,
     poolSize: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
+    useUrl(url) {
+      // Read by the pool for each connection. A password given beside a connection string has no effect.
+      pool.options.connectionString = url
+    },
     [Symbol.asyncDispose]: () => db.destroy(),
   }
 }
@@ -78,12 +97,16 @@ export async function ping(db: Db): Promise<void> {
   await sql`SELECT 1`.execute(db)
 }
 
-/** https://www.postgresql.org/docs/current/errcodes-appendix.html: connection (08), a standby (25006), resources (53), operator intervention (57). */
-const UNAVAILABLE_SQLSTATE = /^(08|25006|53|57)/
+/** https://www.postgresql.org/docs/current/errcodes-appendix.html: connection (08), a standby (25006), our password (28P01), resources (53), operator intervention (57). */
+const UNAVAILABLE_SQLSTATE = /^(08|25006|28P01|53|57)/
 const UNAVAILABLE_SYSTEM = /^(ECONN|ENOTFOUND|EAI_AGAIN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)/
 /** pg names these by their text only. */
 const UNAVAILABLE_MESSAGE =
   /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/
+
+function isPasswordRefused(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === '28P01'
+}
 
 /** Whether an error means that the database is away or can take no more, not that a statement was wrong. */
 export function isStorageUnavailable(error: unknown): boolean {
