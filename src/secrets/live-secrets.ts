@@ -30,7 +30,7 @@ export function openLiveSecrets(first: Secrets, { read, everyMs, onRead, onError
   let current = first
   let reading = Promise.resolve()
   let next: Promise<void> | undefined
-  let beganAt = performance.now()
+  let beganAt = Number.NEGATIVE_INFINITY
 
   async function readOnce(): Promise<void> {
     if (!read || stop.signal.aborted) return
