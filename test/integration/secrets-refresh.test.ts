@@ -5,13 +5,13 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
-import { createClient } from '@connectrpc/connect'
+import { Code, createClient } from '@connectrpc/connect'
 import { createGrpcTransport } from '@connectrpc/connect-node'
 import { sql } from 'kysely'
 import pg from 'pg'
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
 import { SignatureService, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
-import { type App, randomKey, start, startApp, startRequest, transaction } from '../support/app.ts'
+import { type App, failure, randomKey, start, startApp, startRequest, transaction } from '../support/app.ts'
 import { haveLogged, linesOf, problemsIn, readsThat, signSteadily } from '../support/rotation.ts'
 import { secretFiles, secretsInVault, secretsOf } from '../support/secret-places.ts'
 import {
@@ -101,12 +101,6 @@ test('what needs a restart is told once, and the rest is taken over', async () =
   expect(signatures).toHaveLength(1)
 })
 
-test('a replica with its secrets in its environment reads nothing again', async () => {
-  const replica = await app.replica({ SECRETS_REFRESH_SECONDS: '1' })
-  await start(replica)
-  expect(await replica.metrics()).not.toMatch(/^secrets_reads_total\{/m)
-})
-
 /** In front of the sandbox: as Twilio, which takes any of an account's tokens, while the sandbox has but one. */
 async function startTwilio(tokens: Set<string>) {
   const { accountSid, authToken } = inject('accounts').twilio
@@ -185,15 +179,25 @@ test("Vonage's receipts are checked with the signature secret as it is now", asy
   expect(await post(replica, receipt)).toBe(200)
 })
 
-test("the database's password is taken over under load, and connections made after the change work", async () => {
+/** A role that may do as much as the owner of the app's database, and its password. */
+async function createRole() {
   const name = `router_${randomBytes(4).toString('hex')}`
-  const [password, next] = [randomBytes(8).toString('hex'), randomBytes(8).toString('hex')]
   const owner = await sql<{ name: string }>`SELECT current_user AS name`.execute(app.db)
-  await sql`CREATE ROLE ${sql.id(name)} LOGIN PASSWORD ${sql.lit(password)} IN ROLE ${sql.id(owner.rows[0]?.name ?? '')}`.execute(
-    app.db,
-  )
-  const urlWith = (secret: string) =>
-    Object.assign(new URL(app.env.DATABASE_URL ?? ''), { username: name, password: secret }).href
+  await sql`CREATE ROLE ${sql.id(name)} LOGIN IN ROLE ${sql.id(owner.rows[0]?.name ?? '')}`.execute(app.db)
+  return {
+    name,
+    urlWith: (password: string) =>
+      Object.assign(new URL(app.env.DATABASE_URL ?? ''), { username: name, password }).href,
+    setPassword: (password: string) => sql`ALTER ROLE ${sql.id(name)} PASSWORD ${sql.lit(password)}`.execute(app.db),
+    cutConnections: () =>
+      sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ${name}`.execute(app.db),
+  }
+}
+
+test("the database's password is taken over under load, and connections made after the change work", async () => {
+  const [password, next] = [randomBytes(8).toString('hex'), randomBytes(8).toString('hex')]
+  const { name, urlWith, setPassword, cutConnections } = await createRole()
+  await setPassword(password)
   await using place = await secretFiles({ ...secretsOf(app.env), DATABASE_URL: urlWith(password) })
   // One reads often, the other only when a password is refused.
   const often = await app.replica({ ...place.env, ...QUICKLY })
@@ -202,11 +206,11 @@ test("the database's password is taken over under load, and connections made aft
   await load.more(10)
 
   await place.put({ DATABASE_URL: urlWith(next) })
-  await sql`ALTER ROLE ${sql.id(name)} PASSWORD ${sql.lit(next)}`.execute(app.db)
+  await setPassword(next)
   await expect(connectTo(urlWith(password))).rejects.toMatchObject({ code: '28P01' })
   await haveLogged([often], 'secrets changed', { secrets: ['DATABASE_URL'] })
   await load.stop()
-  await sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ${name}`.execute(app.db)
+  await cutConnections()
   await vi.waitFor(async () => {
     const { rows } = await sql`SELECT 1 FROM pg_stat_activity WHERE usename = ${name} AND query LIKE 'LISTEN%'`.execute(
       app.db,
@@ -218,6 +222,19 @@ test("the database's password is taken over under load, and connections made aft
   await later.stop()
   expect(linesOf(seldom, 'secrets changed')).toHaveLength(1)
   expect(JSON.stringify([...often.logs, ...seldom.logs])).not.toMatch(new RegExp(`${password}|${next}`))
+})
+
+test('a password that is refused for good is no bug of ours: the database is not available', async () => {
+  const { urlWith, setPassword, cutConnections } = await createRole()
+  await setPassword('as-at-the-start')
+  const replica = await app.replica({ DATABASE_URL: urlWith('as-at-the-start') })
+  await start(replica)
+  await setPassword('another')
+  await cutConnections()
+  await vi.waitFor(async () => expect((await failure(start(replica))).reason).toBe('STORAGE_UNAVAILABLE'), 20_000)
+  expect(await failure(start(replica))).toMatchObject({ code: Code.Unavailable, reason: 'STORAGE_UNAVAILABLE' })
+  await setPassword('as-at-the-start')
+  await start(replica)
 })
 
 async function connectTo(url: string): Promise<void> {
