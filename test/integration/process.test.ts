@@ -16,7 +16,18 @@ import { openDatabase } from '../../src/db/database.ts'
 import { codeIn, failure, startRequest, transaction } from '../support/app.ts'
 import { startFakeVault } from '../support/fake-vault.ts'
 import { forceTable } from '../support/routing.ts'
-import { get, killLeftovers, ownDatabase, PATH, PORTS, ROOT, run, serve } from '../support/service-process.ts'
+import {
+  connect,
+  get,
+  killLeftovers,
+  ownDatabase,
+  PATH,
+  PORTS,
+  ROOT,
+  run,
+  serve,
+  startSlowly,
+} from '../support/service-process.ts'
 
 const dataDirectories: string[] = []
 
@@ -30,32 +41,9 @@ afterAll(async () => {
   }
 })
 
-/** A client with a connection of its own. */
-function connect(baseUrl: string) {
-  return createClient(SignatureService, createGrpcTransport({ baseUrl }))
-}
-
 async function messages(sandbox: string | undefined): Promise<{ sid: string; body: string }[]> {
   const response = await fetch(`${sandbox}/messages`)
   return (await response.json()) as { sid: string; body: string }[]
-}
-
-/** Makes so many calls of StartSignature that Twilio keeps waiting, and gives them once all are stored. */
-async function startSlowly(
-  service: { grpcUrl: string; sandbox: string | undefined },
-  databaseUrl: string,
-  count: number,
-) {
-  const next = Array.from({ length: count }, () => ({ latencyMs: 1_500 }))
-  await fetch(`${service.sandbox}/faults`, { method: 'POST', body: JSON.stringify({ next }) })
-  const client = connect(service.grpcUrl)
-  const calls = next.map(() => client.startSignature(startRequest()))
-  await using database = openDatabase(databaseUrl, () => {})
-  await vi.waitFor(async () => {
-    const { rows } = await sql`SELECT FROM challenge`.execute(database.db)
-    expect(rows).toHaveLength(count)
-  }, 10_000)
-  return calls
 }
 
 test.concurrent('it says where it listens, to people on standard error and to machines in the log', async () => {

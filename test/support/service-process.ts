@@ -2,8 +2,13 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { inject } from 'vitest'
-import { randomKey } from './app.ts'
+import { createClient } from '@connectrpc/connect'
+import { createGrpcTransport } from '@connectrpc/connect-node'
+import { sql } from 'kysely'
+import { expect, inject, vi } from 'vitest'
+import { SignatureService } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { openDatabase } from '../../src/db/database.ts'
+import { randomKey, startRequest } from './app.ts'
 import { createDatabase } from './database.ts'
 
 export const ROOT = join(import.meta.dirname, '../..')
@@ -88,4 +93,27 @@ export async function get(url: string): Promise<number> {
   const response = await fetch(url)
   await response.text()
   return response.status
+}
+
+/** A client with a connection of its own. */
+export function connect(baseUrl: string) {
+  return createClient(SignatureService, createGrpcTransport({ baseUrl }))
+}
+
+/** Makes so many calls of StartSignature that Twilio keeps waiting, and gives them once all are stored. */
+export async function startSlowly(
+  service: { grpcUrl: string; sandbox: string | undefined },
+  databaseUrl: string,
+  count: number,
+) {
+  const next = Array.from({ length: count }, () => ({ latencyMs: 1_500 }))
+  await fetch(`${service.sandbox}/faults`, { method: 'POST', body: JSON.stringify({ next }) })
+  const client = connect(service.grpcUrl)
+  const calls = next.map(() => client.startSignature(startRequest()))
+  await using database = openDatabase(databaseUrl, () => {})
+  await vi.waitFor(async () => {
+    const { rows } = await sql`SELECT FROM challenge`.execute(database.db)
+    expect(rows).toHaveLength(count)
+  }, 10_000)
+  return calls
 }
