@@ -89,8 +89,8 @@ export async function ownDatabase(copyOf = 'migrated'): Promise<Env & { DATABASE
 }
 
 /** The answer's status at that URL. */
-export async function get(url: string): Promise<number> {
-  const response = await fetch(url)
+export async function get(url: string, init?: RequestInit): Promise<number> {
+  const response = await fetch(url, init)
   await response.text()
   return response.status
 }
