@@ -37,7 +37,8 @@ beforeAll(async () => {
   service = await serve(await ownDatabase())
   const client = connect(service.grpcUrl)
   // Also what the process needs in any case.
-  for (let n = 0; n < 200; n += 1) signatureId = (await client.startSignature(startRequest())).signature?.id ?? ''
+  const started = await Promise.all(Array.from({ length: 200 }, () => client.startSignature(startRequest())))
+  signatureId = started[0]?.signature?.id ?? ''
 })
 afterAll(killLeftovers)
 
@@ -45,6 +46,8 @@ interface Attack {
   connections?: number
   window?: number
   read?: boolean
+  /** How many of the connections must not last. */
+  closed?: number
   run(connection: RawConnection): Promise<unknown>
 }
 
@@ -116,9 +119,10 @@ const bomb = message(gzipSync(Buffer.alloc(60 * MIB)), { flags: 1 })
 
 const attacks: Record<string, Attack> = {
   'streams that are reset at once': {
+    closed: 1,
     run: endless((n) => Buffer.concat([open(streamId(n)), frame(FRAME.RST_STREAM, 0, streamId(n), uint32(8))])),
   },
-  SETTINGS: { run: endless(() => frame(FRAME.SETTINGS, 0, 0)) },
+  SETTINGS: { closed: 3, run: endless(() => frame(FRAME.SETTINGS, 0, 0)) },
   'SETTINGS whose answers are not read': { read: false, run: endless(() => frame(FRAME.SETTINGS, 0, 0)) },
   PING: { run: endless(() => frame(FRAME.PING, 0, 0, Buffer.alloc(8))) },
   'PING whose answers are not read': { read: false, run: endless(() => frame(FRAME.PING, 0, 0, Buffer.alloc(8))) },
@@ -126,6 +130,7 @@ const attacks: Record<string, Attack> = {
   PRIORITY: { run: endless((n) => frame(FRAME.PRIORITY, 0, streamId(n), Buffer.alloc(5))) },
   'empty DATA': { run: endless(() => frame(FRAME.DATA, 0, 1), { before: open(1) }) },
   CONTINUATION: {
+    closed: 3,
     run: endless((n) => frame(FRAME.CONTINUATION, 0, 1, grpcHeaders(`/${n}`)), {
       before: frame(FRAME.HEADERS, 0, 1, grpcHeaders(START)),
     }),
@@ -178,7 +183,7 @@ const attacks: Record<string, Attack> = {
     window: 0,
     run: (connection) => hundredfold(request(watchSignature, { signatureId }))(connection),
   },
-  'more connections than there may be': { connections: 1_200, run: () => sleep(FLOOD_MS) },
+  'more connections than there may be': { connections: 1_200, closed: 200, run: () => sleep(FLOOD_MS) },
 }
 
 async function residentMib(): Promise<number> {
@@ -213,6 +218,7 @@ test.each(Object.entries(attacks))(
     do resident.push(await serveOthers())
     while (!over)
     await attacking
+    expect(opened.filter(({ socket }) => socket.destroyed).length).toBeGreaterThanOrEqual(attack.closed ?? 0)
     for (const { socket } of opened) socket.destroy()
 
     expect(Math.max(...resident) - beforeMib).toBeLessThan(MOST_MIB)

@@ -57,6 +57,8 @@ export function run(args: string[], env: Env) {
     wrote,
     async [Symbol.asyncDispose]() {
       child.kill('SIGKILL')
+      // A test may have stopped reading.
+      child.stdout.resume()
       await ended
     },
   }
