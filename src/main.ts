@@ -1,12 +1,26 @@
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { loadConfig } from './config.ts'
-import { migrateDatabase, startServer } from './server.ts'
+import { type Crashes, migrateDatabase, startServer } from './server.ts'
 
 const USAGE = 'usage: main.ts            start the service\n       main.ts migrate [up|down]'
+
+/** More than a drain takes. */
+const CRASH_EXIT_MS = 25_000
 
 const stop = new AbortController()
 // Again and again, as npm and a terminal each send the same Ctrl-C: the second must not cut the first one's stop short.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort())
+
+const crashes: Crashes = new EventEmitter()
+// A rejection that nobody handles comes here, too. Again and again, for the same reason.
+process.on('uncaughtException', (error) => {
+  // Before there is a log. Of the message nobody knows what is in it.
+  if (!crashes.emit('crash', error)) process.stderr.write(`uncaught ${error.name}\n`)
+  process.exitCode = 1
+  stop.abort()
+  // Who knows what is broken: nobody else would end a process that can't.
+  setTimeout(() => process.exit(), CRASH_EXIT_MS).unref()
+})
 
 try {
   await run(process.argv.slice(2))
@@ -30,7 +44,7 @@ async function run([command, direction = 'up', ...rest]: string[]): Promise<void
     return
   }
 
-  await using server = await startServer(config)
+  await using server = await startServer(config, { crashes })
   if (!config.production) process.stderr.write(`${welcome(config.host, server)}\n`)
   if (!stop.signal.aborted) await once(stop.signal, 'abort')
 }

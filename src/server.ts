@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events'
 import { type Config, ConfigError } from './config.ts'
 import type { Context } from './context.ts'
 import { migrateDatabase as migrateTo, openDatabase, ping } from './db/database.ts'
@@ -32,10 +33,15 @@ export interface Server extends AsyncDisposable {
   readonly sandboxUrl: string | undefined
 }
 
-/** What a test puts in another's place. */
+/** What nothing in the process has caught. */
+export type Crashes = EventEmitter<{ crash: [Error] }>
+
+/** What the process adds, or a test puts in another's place. */
 export interface Overrides {
   /** Takes the log's lines instead of standard output. */
   log?: { write(line: string): void }
+  /** Each is logged. */
+  crashes?: Crashes
 }
 
 /** Calls under way have this long once the process is told to stop. */
@@ -50,6 +56,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   await using starting = new AsyncDisposableStack()
   const metrics = createMetrics()
   const log = createLogger(config.logLevel, overrides.log ?? starting.use(openLog(() => metrics.logLinesDropped.inc())))
+  overrides.crashes?.on('crash', (error) => log.fatal({ error }, 'uncaught'))
   const clock = () => new Date()
 
   const databaseUrl = config.databaseUrl ?? starting.use(await startEmbeddedPostgres(config)).url

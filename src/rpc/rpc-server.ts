@@ -16,6 +16,7 @@ import { toConnectError } from './errors.ts'
 import { createHealth } from './health.ts'
 import { observeCalls, refuseOverload, type StorageFailure, translateErrors } from './observe.ts'
 import { addReflection } from './reflection.ts'
+import { createBodyReader } from './request-body.ts'
 import { routingService } from './routing-service.ts'
 import { signatureService } from './signature-service.ts'
 
@@ -37,6 +38,9 @@ export interface RpcServer extends AsyncDisposable {
 const MAX_MESSAGE_BYTES = 1024 * 1024
 const MAX_TIMEOUT_MS = 60_000
 const MAX_STREAMS_PER_CONNECTION = 100
+const MAX_CONNECTIONS = 1_000
+/** A new connection has this long to say that it speaks HTTP/2, and a request or an answer to get across. */
+const PATIENCE_MS = 10_000
 
 /** Serves the contract, health and reflection as gRPC over HTTP/2 in cleartext. */
 export async function startRpcServer(ctx: Context, config: RpcServerConfig): Promise<RpcServer> {
@@ -49,6 +53,8 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
     acceptCompression: [compressionGzip],
     readMaxBytes: MAX_MESSAGE_BYTES,
     writeMaxBytes: MAX_MESSAGE_BYTES,
+    // Kept, a megabyte of them would wait with the call for its provider.
+    binaryOptions: { readUnknownFields: false },
     maxTimeoutMs: MAX_TIMEOUT_MS,
     shutdownSignal: shutdown.signal,
     interceptors: [translateErrors(ctx, config.storageFailure), refuseOverload(ctx)],
@@ -68,9 +74,12 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
     },
     serveRouter(router, ctx),
   )
+  server.maxConnections = MAX_CONNECTIONS
   const sessions = new Set<http2.ServerHttp2Session>()
   server.on('session', (session) => {
     sessions.add(session)
+    const silent = setTimeout(() => session.destroy(), PATIENCE_MS)
+    for (const event of ['remoteSettings', 'close'] as const) session.once(event, () => clearTimeout(silent))
     session.on('close', () => sessions.delete(session))
     session.on('error', () => session.destroy())
   })
@@ -109,6 +118,7 @@ const ABORT_GRACE_MS = 3_000
 /** As connectNodeAdapter does; but that one lets a request with a broken authority end the process, and writes to the console. */
 function serveRouter({ handlers }: ConnectRouter, { log }: Pick<Context, 'log'>) {
   const byPath = new Map(handlers.map((handler) => [handler.requestPath, handler]))
+  const wholeMessages = createBodyReader(MAX_MESSAGE_BYTES)
   return async (request: http2.Http2ServerRequest, response: http2.Http2ServerResponse) => {
     const handler = byPath.get(request.url)
     if (!handler) return void response.writeHead(404).end()
@@ -118,9 +128,13 @@ function serveRouter({ handlers }: ConnectRouter, { log }: Pick<Context, 'log'>)
         if (!request.readableEnded) response.stream.destroy()
       }),
     )
+    const { methodKind } = handler.method
+    if (methodKind !== 'bidi_streaming') hurry(response.stream, once(request, 'end'))
     try {
       const call = universalRequestFromNodeRequest(request, response, undefined, createContextValues())
-      await universalResponseToNodeResponse(await handler(call), response)
+      const answer = await handler({ ...call, body: wholeMessages(request) })
+      if (methodKind === 'unary') hurry(response.stream, once(response.stream, 'close'))
+      await universalResponseToNodeResponse(answer, response)
     } catch (error) {
       // The request is no HTTP, or its connection has gone.
       log.debug({ error }, 'connection failed')
@@ -128,4 +142,16 @@ function serveRouter({ handlers }: ConnectRouter, { log }: Pick<Context, 'log'>)
       else response.writeHead(400).end()
     }
   }
+}
+
+/** Resets a stream on which something takes too long, or ends its connection when that doesn't help: what it holds is held for nobody. */
+function hurry(stream: http2.ServerHttp2Stream, done: Promise<unknown>): void {
+  const { session } = stream
+  let timer = setTimeout(() => {
+    stream.close(http2.constants.NGHTTP2_CANCEL)
+    timer = setTimeout(() => session?.destroy(), PATIENCE_MS)
+  }, PATIENCE_MS)
+  const stop = () => clearTimeout(timer)
+  stream.once('close', stop)
+  done.then(stop, stop)
 }

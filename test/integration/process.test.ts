@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
@@ -9,27 +9,30 @@ import { promisify } from 'node:util'
 import { Code, createClient } from '@connectrpc/connect'
 import { createGrpcTransport } from '@connectrpc/connect-node'
 import { sql } from 'kysely'
-import { afterAll, expect, inject, test, vi } from 'vitest'
+import { afterAll, expect, test, vi } from 'vitest'
 import { ChallengeStatus, SignatureService, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { Health, HealthCheckResponse_ServingStatus as Status } from '../../gen/health/v1/health_pb.ts'
 import { openDatabase } from '../../src/db/database.ts'
-import { codeIn, failure, randomKey, startRequest, transaction } from '../support/app.ts'
-import { createDatabase } from '../support/database.ts'
+import { codeIn, failure, startRequest, transaction } from '../support/app.ts'
 import { startFakeVault } from '../support/fake-vault.ts'
 import { forceTable } from '../support/routing.ts'
+import {
+  connect,
+  get,
+  killLeftovers,
+  ownDatabase,
+  PATH,
+  PORTS,
+  ROOT,
+  run,
+  serve,
+  startSlowly,
+} from '../support/service-process.ts'
 
-const ROOT = join(import.meta.dirname, '../..')
-const PATH = `${join(ROOT, 'node_modules/.bin')}:${process.env.PATH}`
-const PORTS = { GRPC_PORT: '0', HTTP_PORT: '0', SANDBOX_PORT: '0' }
-
-type Env = Record<string, string>
-
-const children: ChildProcess[] = []
 const dataDirectories: string[] = []
 
-// A test that ran out of time disposes of nothing.
 afterAll(async () => {
-  for (const child of children) child.kill('SIGKILL')
+  killLeftovers()
   for (const path of dataDirectories) {
     const pidFile = await readFile(join(path, 'postgres', 'postmaster.pid'), 'utf8').catch(() => '')
     if (pidFile) process.kill(Number.parseInt(pidFile, 10), 'SIGQUIT')
@@ -38,101 +41,9 @@ afterAll(async () => {
   }
 })
 
-/** Runs main.ts with these arguments and nothing in its environment but these settings. Disposing kills it. */
-function run(args: string[], env: Env) {
-  const child = spawn(process.execPath, [join(ROOT, 'src/main.ts'), ...args], {
-    cwd: ROOT,
-    env: { PATH, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  children.push(child)
-  const output = { stdout: '', stderr: '' }
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name].setEncoding('utf8').on('data', (text) => {
-      output[name] += text
-    })
-  }
-  const ended = once(child, 'close').then(([code, signal]) => ({ code, signal, ...output }))
-
-  /** What the pattern finds in an output, as soon as it is there. */
-  async function wrote(name: 'stdout' | 'stderr', pattern: RegExp): Promise<string[]> {
-    const found = pattern.exec(output[name])
-    if (found) return found
-    const end = await Promise.race([once(child[name], 'data').then(() => undefined), ended])
-    if (end) throw new Error(`ended without ${pattern}: ${JSON.stringify(end)}`)
-    return wrote(name, pattern)
-  }
-
-  return {
-    child,
-    output,
-    ended,
-    wrote,
-    async [Symbol.asyncDispose]() {
-      child.kill('SIGKILL')
-      await ended
-    },
-  }
-}
-
-/** Starts the service on free ports and waits until it says where it listens. */
-async function serve(env: Env) {
-  const service = run([], { ...PORTS, ...env })
-  try {
-    const [, grpc] = await service.wrote('stderr', /^gRPC {2}(\S+)$/m)
-    const [, http] = await service.wrote('stderr', /^HTTP {2}(\S+)\/metrics \/livez \/readyz$/m)
-    const [, sandbox] = await service.wrote('stderr', /^phone (\S+)\/ /m)
-    const [command = ''] = await service.wrote('stderr', /^npx buf curl .*\/StartSignature'?$/ms)
-    const [listening = ''] = await service.wrote('stdout', /^\{.*"msg":"listening"\}$/m)
-    return { ...service, grpcUrl: `http://${grpc}`, http, sandbox, command, listening: JSON.parse(listening) }
-  } catch (error) {
-    await service[Symbol.asyncDispose]()
-    throw error
-  }
-}
-
-/** Settings that name a database of one's own, a copy of this one. */
-async function ownDatabase(copyOf = 'migrated'): Promise<Env & { DATABASE_URL: string }> {
-  return {
-    DATABASE_URL: await createDatabase(inject('postgresUrl'), randomUUID(), copyOf),
-    CODE_KEYS: `k1:${randomKey()}`,
-    PII_KEYS: `p1:${randomKey()}`,
-    INDEX_KEY: randomKey(),
-  }
-}
-
-/** A client with a connection of its own. */
-function connect(baseUrl: string) {
-  return createClient(SignatureService, createGrpcTransport({ baseUrl }))
-}
-
 async function messages(sandbox: string | undefined): Promise<{ sid: string; body: string }[]> {
   const response = await fetch(`${sandbox}/messages`)
   return (await response.json()) as { sid: string; body: string }[]
-}
-
-/** Makes so many calls of StartSignature that Twilio keeps waiting, and gives them once all are stored. */
-async function startSlowly(
-  service: { grpcUrl: string; sandbox: string | undefined },
-  databaseUrl: string,
-  count: number,
-) {
-  const next = Array.from({ length: count }, () => ({ latencyMs: 1_500 }))
-  await fetch(`${service.sandbox}/faults`, { method: 'POST', body: JSON.stringify({ next }) })
-  const client = connect(service.grpcUrl)
-  const calls = next.map(() => client.startSignature(startRequest()))
-  await using database = openDatabase(databaseUrl)
-  await vi.waitFor(async () => {
-    const { rows } = await sql`SELECT FROM challenge`.execute(database.db)
-    expect(rows).toHaveLength(count)
-  }, 10_000)
-  return calls
-}
-
-async function get(url: string): Promise<number> {
-  const response = await fetch(url)
-  await response.text()
-  return response.status
 }
 
 test.concurrent('it says where it listens, to people on standard error and to machines in the log', async () => {

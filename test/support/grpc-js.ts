@@ -8,7 +8,7 @@ import {
   toBinary,
 } from '@bufbuild/protobuf'
 import { anyUnpack } from '@bufbuild/protobuf/wkt'
-import { type CallOptions, Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js'
+import { type CallOptions, type ChannelOptions, Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js'
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from '../../gen/google/rpc/error_details_pb.ts'
 import { StatusSchema } from '../../gen/google/rpc/status_pb.ts'
 import type { Failure } from './app.ts'
@@ -25,8 +25,8 @@ export interface GrpcJsClient extends Disposable {
 }
 
 /** A client for the gRPC port at that URL. */
-export function createGrpcJsClient(url: string): GrpcJsClient {
-  const client = new Client(new URL(url).host, credentials.createInsecure())
+export function createGrpcJsClient(url: string, channel: ChannelOptions = {}): GrpcJsClient {
+  const client = new Client(new URL(url).host, credentials.createInsecure(), channel)
   const send = (path: string, message: Uint8Array, options: CallOptions = {}) =>
     new Promise<Uint8Array>((resolve, reject) => {
       const answered = (error: ServiceError | null, answer: Uint8Array = new Uint8Array()) =>
