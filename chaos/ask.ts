@@ -14,6 +14,7 @@ export type Answer<T> = { asked: number } & (
 type Call<T> = (client: Client<typeof SignatureService>, options: CallOptions) => Promise<T>
 
 const AGAIN = new Set(['IDEMPOTENCY_IN_PROGRESS', 'STORAGE_UNAVAILABLE', 'OVERLOADED', 'SHUTTING_DOWN'])
+const LONG_MS = 7_000
 const PATIENCE_MS = 90_000
 
 /**
@@ -32,7 +33,7 @@ export async function ask<T>(
   for (let asked = 1; ; asked++) {
     const replica = world.replicas[(customer.home + other + asked - 1) % 2 === 0 ? 0 : 1]
     try {
-      const ok = await call(replica.client, { timeoutMs: customer.patienceMs })
+      const ok = await call(replica.client, { timeoutMs: asked === 1 ? customer.patienceMs : LONG_MS })
       tell('OK')
       return { ok, asked }
     } catch (thrown) {

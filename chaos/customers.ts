@@ -31,7 +31,7 @@ export interface Customer {
   /** Which replica they ask first. */
   home: number
   fault: ProviderFault | undefined
-  /** How long they wait for an answer before they ask again. */
+  /** How long they wait for their first answer before they ask again, and then longer. */
   patienceMs: number
   signatureId: string | undefined
   /** Empty when the start failed. */
@@ -40,6 +40,8 @@ export interface Customer {
   repeats: number
   signed: number
   rejected: number
+  /** All tries were taken, perhaps by calls that died: then nobody could close the signature before its time. */
+  mayExpire: boolean
   /** How the signature must end, by what they were told. */
   state: State | undefined
 }
@@ -57,6 +59,7 @@ export function newCustomer(world: World, of: Pick<Customer, 'script' | 'home'> 
     repeats: 0,
     signed: 0,
     rejected: 0,
+    mayExpire: false,
     state: undefined,
     ...of,
   }
@@ -165,7 +168,7 @@ async function complete(
       customer.state ??= 'EXPIRED'
       return
     case 'TRIES_EXHAUSTED':
-      // All tries were taken by calls that died: then nobody could close the signature before its time.
+      customer.mayExpire = true
       customer.state ??= 'FAILED'
       return
     default:
@@ -195,7 +198,7 @@ async function read(world: World, customer: Customer): Promise<void> {
     return violate(world, 'nothing accepted is lost', `${customer.key}: ${request.signatureId} ${answer.refused}`)
   }
   const status = STATUS.get(answer.ok.signature?.status ?? 0)
-  if (status === 'EXPIRED' && customer.state === 'FAILED') customer.state = 'EXPIRED'
+  if (status === 'EXPIRED' && customer.mayExpire) customer.state = 'EXPIRED'
   if (status !== 'PENDING' && status !== customer.state) {
     violate(world, 'told the truth', `${customer.key}: ${status} read, ${customer.state} told`)
   }

@@ -148,7 +148,7 @@ async function deadlock(world: World): Promise<boolean> {
   let heldUpMs = 0
   try {
     // Whoever has waited longer is the one that PostgreSQL ends.
-    await client.query("SET deadlock_timeout = '5s'")
+    await client.query("SET deadlock_timeout = '400ms'")
     await client.query('BEGIN')
     await client.query("SELECT FROM challenge WHERE status IN ('PENDING', 'SENT') FOR UPDATE")
     for (const end = Date.now() + SOON_MS; Date.now() < end; await sleep(5)) {

@@ -70,6 +70,7 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
   let isEnding = false
   let child: ChildProcess | undefined
   let isUp = false
+  let isKilled = false
   let listening = Promise.withResolvers<void>()
   const down = () => {
     if (isUp) listening = Promise.withResolvers()
@@ -83,16 +84,19 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
       cwd: root,
       env,
       stdio: ['ignore', 'pipe', 'pipe'],
+      // Ctrl-C is for the run, which ends its replicas itself.
+      detached: true,
     })
     child = process_
     let hasListened = false
+    isKilled = false
     const last: string[] = []
     for (const stream of [process_.stdout, process_.stderr]) {
       createInterface({ input: stream }).on('line', (line) => {
         last.push(line)
         if (last.length > 20) last.shift()
         onLine(line, name)
-        if (process_.killed || !line.includes('"msg":"listening"')) return
+        if (isKilled || !line.includes('"msg":"listening"')) return
         hasListened = isUp = true
         listening.resolve()
       })
@@ -124,6 +128,7 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
     client: createClient(SignatureService, createGrpcTransport({ baseUrl: `http://127.0.0.1:${front.port}` })),
     kill() {
       down()
+      isKilled = true
       child?.kill('SIGKILL')
     },
     signal: (signal) => void child?.kill(signal),

@@ -39,9 +39,10 @@ export function reportText(report: Report): string {
     ...[...Map.groupBy(violations, ({ invariant }) => invariant)].map(([invariant, found]) =>
       [
         `VIOLATED ${found.length}×: ${invariant}`,
-        ...found
-          .slice(0, SHOWN_OF_EACH)
-          .map(({ detail, after }) => `- ${detail}\n  after:\n    ${after.join('\n    ')}`),
+        ...found.slice(0, SHOWN_OF_EACH).map(
+          ({ detail, after }) => `- ${detail}
+  after ${after.join(', ')}`,
+        ),
       ].join('\n'),
     ),
   ].join('\n\n')

@@ -38,7 +38,7 @@ export function count(counts: Map<string, number>, name: string, by = 1): void {
 
 export function inject(world: World, what: string): void {
   world.recent.push(`${new Date().toISOString().slice(11, 23)} ${what}`)
-  if (world.recent.length > 12) world.recent.shift()
+  if (world.recent.length > 6) world.recent.shift()
 }
 
 export function violate(world: World, invariant: string, detail: string): void {
