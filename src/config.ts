@@ -60,6 +60,12 @@ export interface Config {
   readonly deliveryRetries: number
   /** DELIVERY_BACKOFF_MS: the wait before the first retry, in milliseconds; it doubles with each further one. */
   readonly deliveryBackoffMs: number
+  /** DELIVERIES_IN_FLIGHT: the most deliveries that one provider has under way in this process. */
+  readonly deliveriesInFlight: number
+  /** DATABASE_POOL_SIZE: the most database connections that calls use; one more listens. */
+  readonly databasePoolSize: number
+  /** RETENTION_DAYS: how long signatures are kept after their end, in milliseconds; undefined: for ever. */
+  readonly retentionMs: number | undefined
   /** LOG_LEVEL: the least severe level that is logged. */
   readonly logLevel: LogLevel
   /** CODE_KEYS, PII_KEYS and INDEX_KEY; undefined only with the embedded database, which has keys of its own. */
@@ -154,8 +160,11 @@ export async function loadConfig(env: Env, signal = new AbortController().signal
     deliveryBudgetMs: setting('DELIVERY_BUDGET_SECONDS', seconds(60), 15_000),
     deliveryRetries: setting('DELIVERY_RETRIES', wholeNumber(0, 3), 3),
     deliveryBackoffMs: setting('DELIVERY_BACKOFF_MS', wholeNumber(1, 5_000), 500),
+    deliveriesInFlight: setting('DELIVERIES_IN_FLIGHT', wholeNumber(1, 10_000), 500),
+    databasePoolSize: setting('DATABASE_POOL_SIZE', wholeNumber(1, 500), 20),
     logLevel: setting('LOG_LEVEL', oneOf(...LOG_LEVELS), 'info'),
   }
+  const retentionDays = setting('RETENTION_DAYS', wholeNumber(1, 36_500), undefined)
   const url = httpUrl(production ? 'nowhere' : 'anywhere')
   const publicWebhookUrl = setting('PUBLIC_WEBHOOK_URL', url, undefined)
   const twilioUrl = setting('TWILIO_API_URL', url, 'https://api.twilio.com')
@@ -207,5 +216,6 @@ export async function loadConfig(env: Env, signal = new AbortController().signal
     apiKey && apiSecret && from ? { apiKey, apiSecret, signatureSecret, from, apiUrl: vonageUrl } : undefined
   const fcm = account && { serviceAccount: account, apiUrl: fcmUrl }
   const keys = code && pii && index ? { code, pii, index } : undefined
-  return { ...settings, publicWebhookUrl, databaseUrl, twilio, vonage, fcm, keys }
+  const retentionMs = retentionDays && retentionDays * 24 * 3_600_000
+  return { ...settings, retentionMs, publicWebhookUrl, databaseUrl, twilio, vonage, fcm, keys }
 }

@@ -3,6 +3,7 @@ import type { LiveRouting } from './db/live-routing.ts'
 import type { SignatureNotices } from './db/signature-notices.ts'
 import type { Keys } from './domain/keys.ts'
 import type { Deliver } from './providers/deliver.ts'
+import type { InFlight } from './providers/in-flight.ts'
 import type { Obstacle } from './providers/obstacle.ts'
 import type { SignatureProvider } from './providers/provider.ts'
 import type { HealthOf } from './providers/provider-health.ts'
@@ -21,8 +22,11 @@ export interface Context {
   health: HealthOf
   /** What stands in the way of calling a provider right now. */
   obstacle: (provider: string) => Obstacle | undefined
+  inFlight: InFlight
   deliver: Deliver
   receiptReaders: readonly ReceiptReader[]
+  /** Too many callers wait for the database already. */
+  isStorageBusy: () => boolean
   /** Aborted when the process has drained, for work that no caller waits for. */
   ending: AbortSignal
   metrics: Metrics

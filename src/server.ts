@@ -1,14 +1,15 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from './config.ts'
 import type { Context } from './context.ts'
-import { isStorageUnavailable, migrate, openDatabase, ping } from './db/database.ts'
+import { migrateDatabase as migrateTo, openDatabase, ping } from './db/database.ts'
 import { startEmbeddedPostgres } from './db/embedded-postgres.ts'
 import { openListener } from './db/listener.ts'
 import { openLiveRouting } from './db/live-routing.ts'
-import { takeMissingReceipts } from './db/receipts.ts'
 import { createSignatureNotices } from './db/signature-notices.ts'
+import { storageFailure } from './db/storage-errors.ts'
+import { openSweeper } from './db/sweeper.ts'
 import { startHttpServer } from './http/http-server.ts'
 import { createDeliver } from './providers/deliver.ts'
+import { createInFlight } from './providers/in-flight.ts'
 import { createObstacle } from './providers/obstacle.ts'
 import { watchHealth } from './providers/provider-health.ts'
 import { createProviders, createReceiptReaders, unknownProviders, type Vendors } from './providers/providers.ts'
@@ -36,11 +37,10 @@ export interface Overrides {
 
 /** Calls under way have this long once the process is told to stop. */
 const DRAIN_MS = 18_000
+/** Whoever asks for readiness waits no longer for the database. */
+const READY_WITHIN_MS = 2_000
 /** What a delivery's lease allows beyond its budget, for the writes around it. */
 const LEASE_MARGIN_MS = 5_000
-
-/** Between looks for receipts that never came. */
-const COUNT_EVERY_MS = 30_000
 
 /** Puts the parts together and starts them. When one can't start, those before it are stopped again. */
 export async function startServer(config: Config, overrides: Overrides = {}): Promise<Server> {
@@ -50,10 +50,14 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   const clock = () => new Date()
 
   const databaseUrl = config.databaseUrl ?? starting.use(await startEmbeddedPostgres(config)).url
-  const { db, poolSize } = starting.use(
-    openDatabase(databaseUrl, (error) => log.warn({ error }, 'database connection lost')),
+  const database = starting.use(
+    openDatabase(databaseUrl, {
+      size: config.databasePoolSize,
+      onConnectionLost: (error) => log.warn({ error }, 'database connection lost'),
+    }),
   )
-  metrics.watchPool(poolSize)
+  const { db } = database
+  metrics.watchPool(database.poolSize)
   await migrateTo(databaseUrl, 'up')
 
   let serving = false
@@ -63,7 +67,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
       port: config.httpPort,
       async checkReady() {
         if (!serving) throw new Error('not serving')
-        await ping(db)
+        await ping(db, READY_WITHIN_MS)
       },
     }),
   )
@@ -95,6 +99,8 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   if (unknown.length > 0) throw new Error(unknown.join('\n'))
   const pausedUntil = (provider: string) => routing.switches.get(provider)?.pausedUntil
   const obstacle = createObstacle({ pausedUntil, health, clock })
+  const inFlight = createInFlight(config.deliveriesInFlight)
+  metrics.watchInFlight(inFlight.counts)
   metrics.watchPauses(
     () => new Map([...providers.keys()].map((name) => [name, Number(pausedUntil(name)) > clock().getTime()])),
   )
@@ -106,7 +112,10 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
     notices,
     providers,
     health,
-    obstacle,
+    // Only before a delivery begins: one that is under way counts itself.
+    obstacle: (provider) =>
+      obstacle(provider) ?? (inFlight.isFull(provider) ? { reason: 'OVERLOADED', lastsMs: 1_000 } : undefined),
+    inFlight,
     deliver: createDeliver({
       policy: {
         retries: config.deliveryRetries,
@@ -119,6 +128,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
       clock,
     }),
     receiptReaders: publicUrl === undefined ? [] : createReceiptReaders(vendors, publicUrl),
+    isStorageBusy: database.isBusy,
     ending: ending.signal,
     metrics,
     log,
@@ -138,14 +148,30 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
       port: config.grpcPort,
       reflection: !config.production,
       drainMs: DRAIN_MS,
-      isStorageUnavailable,
+      storageFailure,
+    }),
+  )
+  starting.use(
+    openSweeper(db, {
+      retentionMs: config.retentionMs,
+      onLost({ challengeId, provider }) {
+        metrics.deliveriesLost.inc({ provider })
+        log.warn({ challenge_id: challengeId, provider }, 'lease expired, outcome unknown')
+      },
+      onExpired: (count) => metrics.signatures.inc({ status: 'EXPIRED' }, count),
+      onRemoved(table, count) {
+        metrics.rowsRemoved.inc({ table }, count)
+        log.info({ table, count }, 'old rows removed')
+      },
+      onReceiptMissing: ({ provider, routePriority }) =>
+        metrics.receiptsMissing.inc({ provider, route: String(routePriority) }),
+      onError: (error) => log.warn({ error }, 'sweep failed'),
     }),
   )
   serving = true
   log.info({ grpc_port: rpc.port, http_port: http.port, sandbox_url: sandbox?.url }, 'listening')
 
   const stopping = new AbortController()
-  const counting = countMissingReceipts(ctx, stopping.signal)
   for (const provider of providers.values()) {
     const signal = AbortSignal.any([stopping.signal, AbortSignal.timeout(provider.timeoutMs)])
     provider.isAvailable(signal).then((available) => {
@@ -161,23 +187,8 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
     async [Symbol.asyncDispose]() {
       serving = false
       stopping.abort()
-      await counting
       await running.disposeAsync()
     },
-  }
-}
-
-/** Counts messages whose receipt never came, each on one replica. */
-async function countMissingReceipts({ db, metrics, log }: Context, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    const missing = await takeMissingReceipts(db).catch((error) => {
-      log.warn({ error }, 'missing receipts not counted')
-      return []
-    })
-    for (const { provider, routePriority } of missing) {
-      metrics.receiptsMissing.inc({ provider, route: String(routePriority) })
-    }
-    await sleep(COUNT_EVERY_MS, undefined, { signal, ref: false }).catch(() => {})
   }
 }
 
@@ -185,11 +196,6 @@ async function countMissingReceipts({ db, metrics, log }: Context, signal: Abort
 export async function migrateDatabase(config: Config, direction: 'up' | 'down'): Promise<string[]> {
   await using embedded = config.databaseUrl === undefined ? await startEmbeddedPostgres(config) : undefined
   return await migrateTo(config.databaseUrl ?? embedded?.url ?? '', direction)
-}
-
-async function migrateTo(databaseUrl: string, direction: 'up' | 'down'): Promise<string[]> {
-  await using database = openDatabase(databaseUrl, () => {}, 0)
-  return await migrate(database.db, direction)
 }
 
 /** The sandbox, with credentials that only this process knows and where they are used. */

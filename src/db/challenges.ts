@@ -5,7 +5,8 @@ import type { SealedCode } from '../domain/one-time-code.ts'
 import type { Route } from '../domain/routing.ts'
 import { type Db, fromNow, type Trx } from './database.ts'
 import { endSignature, lockSignature } from './signature-states.ts'
-import { appendSkipped, appendTimeline } from './timeline.ts'
+import { appendSkipped, appendTimeline, isOnTimeline } from './timeline.ts'
+import { transact } from './transact.ts'
 
 /** A challenge as it is stored, with what use cases judge it by. */
 export interface StoredChallenge extends Challenge {
@@ -129,13 +130,13 @@ export async function takeTry(db: Db, signatureId: string): Promise<Try | undefi
 
 /** Records a wrong code. The last try's also fails challenge and signature; true when it did. */
 export async function recordRejectedCode(db: Db, signatureId: string, rejected: Try): Promise<boolean> {
-  return db.transaction().execute(async (trx) => {
+  return transact(db, async (trx) => {
     await lockSignature(trx, signatureId)
-    await appendTimeline(trx, signatureId, 'CODE_REJECTED', rejected.challengeId, {
-      try: String(rejected.number),
-      tries_remaining: String(rejected.triesRemaining),
-    })
-    if (rejected.triesRemaining > 0) return false
+    const { challengeId, number, triesRemaining } = rejected
+    const details = { try: String(number), tries_remaining: String(triesRemaining) }
+    if (await isOnTimeline(trx, signatureId, { type: 'CODE_REJECTED', challengeId, details })) return false
+    await appendTimeline(trx, signatureId, 'CODE_REJECTED', challengeId, details)
+    if (triesRemaining > 0) return false
     // Whichever challenge is open by now: tries go over from one to the next.
     const failed = await trx
       .updateTable('challenge')
@@ -185,4 +186,9 @@ export async function insertChallenge(
     }))
     .execute()
   await appendTimeline(trx, signatureId, 'CHALLENGE_STARTED', id, { channel, provider })
+}
+
+/** Whether there is such a challenge: an earlier run of a transaction has written it, whose commit had no answer. */
+export async function isStored(trx: Trx, { id }: Pick<NewChallenge, 'id'>): Promise<boolean> {
+  return (await trx.selectFrom('challenge').where('id', '=', id).select('id').executeTakeFirst()) !== undefined
 }

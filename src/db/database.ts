@@ -1,4 +1,5 @@
 import { promises as fs } from 'node:fs'
+import { Socket } from 'node:net'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Kysely, PostgresDialect, type RawBuilder, sql, type Transaction } from 'kysely'
@@ -13,6 +14,8 @@ export type Trx = Transaction<Schema>
 /** A pool of connections and the query builder over it. Disposing waits for queries under way. */
 export interface Database extends AsyncDisposable {
   db: Db
+  /** As many callers wait for a connection as may. */
+  isBusy(): boolean
   /** Connections by what they do now. */
   poolSize(): { total: number; idle: number; waiting: number }
 }
@@ -21,35 +24,62 @@ const MIGRATIONS = path.join(import.meta.dirname, '../../migrations')
 
 /** No statement of a call takes so long unless something is wrong. */
 const STATEMENT_TIMEOUT_MS = 10_000
+/** More than PostgreSQL's deadlock_timeout, so that a deadlock is found as one. */
+const LOCK_TIMEOUT_MS = 3_000
+const CONNECT_TIMEOUT_MS = 3_000
+/** The server would have answered by then: the way to it swallows everything. */
+const SILENCE_MS = STATEMENT_TIMEOUT_MS + 2_000
+/** Callers that may wait, for each connection of the pool. */
+const WAITING_PER_CONNECTION = 10
 
-/**
- * Opens a pool; connects at the first query. `onConnectionLost` hears of idle connections that break. A migration wants
- * no timeout (0): it may wait for another process's.
- */
-export function openDatabase(
-  url: string,
-  onConnectionLost: (error: Error) => void,
-  statementTimeoutMs = STATEMENT_TIMEOUT_MS,
-): Database {
+export interface PoolConfig {
+  /** The most connections; 20 unless told. */
+  size?: number
+  /** Hears of idle connections that break. */
+  onConnectionLost?: (error: Error) => void
+}
+
+/** Opens a pool for calls; connects at the first query. */
+export function openDatabase(url: string, { size = 20, onConnectionLost = () => {} }: PoolConfig = {}): Database {
   const pool = new pg.Pool({
     connectionString: url,
     application_name: 'signature-router',
-    max: 20,
-    connectionTimeoutMillis: 3_000,
-    statement_timeout: statementTimeoutMs,
-    idle_in_transaction_session_timeout: 10_000,
+    max: size,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    lock_timeout: LOCK_TIMEOUT_MS,
+    idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
     keepAlive: true,
+    stream: () => givingUpSocket(SILENCE_MS),
   })
   // Without a listener a broken idle connection takes the process down; the pool itself just opens another.
   pool.on('error', onConnectionLost)
-  // The same for one that breaks in the middle of a query, whose caller is told by the query.
+  return {
+    ...fromPool(pool),
+    isBusy: () => pool.waitingCount >= size * WAITING_PER_CONNECTION,
+    poolSize: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
+  }
+}
+
+/** A connection without time limits: a migration may wait for another process's. */
+export async function migrateDatabase(url: string, direction: 'up' | 'down'): Promise<string[]> {
+  const pool = new pg.Pool({ connectionString: url, application_name: 'signature-router migration', max: 1 })
+  pool.on('error', () => {})
+  await using database = fromPool(pool)
+  return await migrate(database.db, direction)
+}
+
+function fromPool(pool: pg.Pool): Pick<Database, 'db'> & AsyncDisposable {
+  // A connection that breaks in the middle of a query: whoever queries is told by the query.
   pool.on('connect', (client) => client.on('error', () => {}))
   const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) })
-  return {
-    db,
-    poolSize: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
-    [Symbol.asyncDispose]: () => db.destroy(),
-  }
+  return { db, [Symbol.asyncDispose]: () => db.destroy() }
+}
+
+/** A socket that is destroyed when nothing was sent or heard for so long. TCP itself would wait a quarter of an hour. */
+export function givingUpSocket(afterMs: number): Socket {
+  const socket = new Socket()
+  return socket.setTimeout(afterMs, () => socket.destroy())
 }
 
 /** Brings the schema up to date, or takes the last migration back. Several processes may do so at once: one does, the others wait. */
@@ -73,21 +103,9 @@ export function fromNow(ms: number): RawBuilder<Date> {
   return sql<Date>`now() + ${ms} * interval '1 millisecond'`
 }
 
-/** Whether the database answers. */
-export async function ping(db: Db): Promise<void> {
-  await sql`SELECT 1`.execute(db)
-}
-
-/** https://www.postgresql.org/docs/current/errcodes-appendix.html: connection (08), a standby (25006), resources (53), operator intervention (57). */
-const UNAVAILABLE_SQLSTATE = /^(08|25006|53|57)/
-const UNAVAILABLE_SYSTEM = /^(ECONN|ENOTFOUND|EAI_AGAIN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)/
-/** pg names these by their text only. */
-const UNAVAILABLE_MESSAGE =
-  /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/
-
-/** Whether an error means that the database is away or can take no more, not that a statement was wrong. */
-export function isStorageUnavailable(error: unknown): boolean {
-  if (!(error instanceof Error)) return false
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
-  return UNAVAILABLE_SQLSTATE.test(code) || UNAVAILABLE_SYSTEM.test(code) || UNAVAILABLE_MESSAGE.test(error.message)
+/** Throws when the database does not answer within so long. */
+export async function ping(db: Db, withinMs: number): Promise<void> {
+  const { promise: overdue, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => reject(new Error('the database does not answer')), withinMs)
+  await Promise.race([sql`SELECT 1`.execute(db), overdue]).finally(() => clearTimeout(timer))
 }

@@ -2,12 +2,13 @@ import { sql, type Updateable } from 'kysely'
 import { type Challenge, type ChallengeStatus, type DeliveryStatus, OPEN } from '../domain/challenge.ts'
 import type { Attempt, DeliveryOutcome } from '../domain/delivery.ts'
 import type { PassedOver } from '../domain/fallback.ts'
-import { insertChallenge, type NewChallenge } from './challenges.ts'
+import { insertChallenge, isStored, type NewChallenge } from './challenges.ts'
 import type { Db, Trx } from './database.ts'
 import { atLeast } from './delivery-status.ts'
 import type { Schema } from './schema.ts'
 import { endSignature, lockSignature } from './signature-states.ts'
 import { appendSkipped, appendTimeline } from './timeline.ts'
+import { transact } from './transact.ts'
 
 /** Where a delivery goes on when it ended without a message sent: to whom, past whom, or nowhere. */
 export interface Onward {
@@ -20,6 +21,29 @@ export interface Onward {
 export interface DeliveredChallenge extends Pick<Challenge, 'id' | 'signatureId' | 'provider'> {
   /** Its provider was asked to report what becomes of it. */
   expectsReceipt: boolean
+}
+
+/**
+ * Writes down that a provider is about to be called. Commits by itself, before the call. False when it must not be made:
+ * the challenge was closed, or its lease has run out and others take this process for dead.
+ */
+export async function beginAttempt(db: Db, challengeId: string, number: number, startedAt: Date): Promise<boolean> {
+  const begun = await db
+    .insertInto('attempt')
+    .columns(['challenge_id', 'number', 'started_at'])
+    .expression((eb) =>
+      eb
+        .selectFrom('challenge')
+        .where('id', '=', challengeId)
+        .where('status', '=', 'PENDING')
+        .where('lease_expires_at', '>', sql<Date>`clock_timestamp()`)
+        .select(['id', sql<number>`${number}::integer`.as('number'), sql<Date>`${startedAt}::timestamptz`.as('at')]),
+    )
+    // The same, when its answer was lost.
+    .onConflict((oc) => oc.columns(['challenge_id', 'number']).doUpdateSet({ started_at: startedAt }))
+    .returning('number')
+    .executeTakeFirst()
+  return begun !== undefined
 }
 
 /** A receipt counts as missing so long after the code has expired. */
@@ -39,10 +63,11 @@ export async function recordDelivery(
   delivery: DeliveryOutcome,
   { next, skipped }: Onward,
 ): Promise<'recorded' | 'replaced' | 'failed'> {
-  return db.transaction().execute(async (trx) => {
+  return transact(db, async (trx) => {
     const state = await lockSignature(trx, signatureId)
     const goesOn = next !== undefined && state === 'live'
-    await insertAttempts(trx, id, delivery.attempts)
+    if (!(await giveLeaseBack(trx, id))) return next && (await isStored(trx, next)) ? 'replaced' : 'recorded'
+    await endAttempts(trx, id, delivery.attempts)
     const details = { provider, attempts: String(delivery.attempts.length) }
 
     if (delivery.outcome === 'sent') {
@@ -123,8 +148,9 @@ export async function replaceChallenge(
   reason: 'UNDELIVERED',
   { next, skipped }: { next: NewChallenge; skipped: PassedOver[] },
 ): Promise<boolean> {
-  return db.transaction().execute(async (trx) => {
+  return transact(db, async (trx) => {
     if ((await lockSignature(trx, signatureId)) !== 'live') return false
+    if (await isStored(trx, next)) return true
     const triesUsed = await close(trx, id, OPEN, { status: 'CANCELLED' })
     if (triesUsed === undefined) return false
     await appendTimeline(trx, signatureId, 'CHALLENGE_CANCELLED', id, { reason })
@@ -133,21 +159,27 @@ export async function replaceChallenge(
   })
 }
 
-async function insertAttempts(trx: Trx, challengeId: string, attempts: Attempt[]): Promise<void> {
-  if (attempts.length === 0) return
-  await trx
-    .insertInto('attempt')
-    .values(
-      attempts.map((attempt) => ({
-        challenge_id: challengeId,
-        number: attempt.number,
-        outcome: attempt.outcome,
-        provider_error_code: attempt.providerErrorCode,
-        started_at: attempt.startedAt,
-        ended_at: attempt.endedAt,
-      })),
-    )
-    .execute()
+/** Gives a delivery's lease back. False when that was done before, by a run whose commit had no answer. */
+async function giveLeaseBack(trx: Trx, id: string): Promise<boolean> {
+  const given = await trx
+    .updateTable('challenge')
+    .set({ lease_expires_at: null })
+    .where('id', '=', id)
+    .where('lease_expires_at', 'is not', null)
+    .returning('id')
+    .executeTakeFirst()
+  return given !== undefined
+}
+
+async function endAttempts(trx: Trx, challengeId: string, attempts: Attempt[]): Promise<void> {
+  for (const { number, outcome, providerErrorCode, startedAt, endedAt } of attempts) {
+    await trx
+      .updateTable('attempt')
+      .set({ outcome, provider_error_code: providerErrorCode, started_at: startedAt, ended_at: endedAt })
+      .where('challenge_id', '=', challengeId)
+      .where('number', '=', number)
+      .execute()
+  }
 }
 
 /** Closes a challenge that is still in one of these statuses, and gives the tries used by then; undefined when it isn't. */

@@ -7,6 +7,7 @@ import type { Db } from './database.ts'
 import { atLeast, rankOf } from './delivery-status.ts'
 import { lockSignature } from './signature-states.ts'
 import { appendTimeline } from './timeline.ts'
+import { transact } from './transact.ts'
 
 /** What a receipt changed. */
 export interface RecordedReceipt {
@@ -33,7 +34,7 @@ export async function recordReceipt(db: Db, receipt: Receipt, body: Sealed): Pro
   if (!challenge) return { outcome: 'unknown' }
   const { signatureId, caller } = challenge
 
-  return db.transaction().execute(async (trx): Promise<RecordedReceipt> => {
+  return transact(db, async (trx): Promise<RecordedReceipt> => {
     await lockSignature(trx, signatureId)
     const kept = await trx
       .insertInto('receipt')
@@ -111,8 +112,11 @@ export async function recordReceipt(db: Db, receipt: Receipt, body: Sealed): Pro
   })
 }
 
-/** Takes messages whose receipt never came, each once however many processes look. */
-export async function takeMissingReceipts(db: Db): Promise<{ provider: string; routePriority: number }[]> {
+/** Takes messages whose receipt never came, each once however many processes look; so many at most. */
+export async function takeMissingReceipts(
+  db: Db,
+  limit: number,
+): Promise<{ provider: string; routePriority: number }[]> {
   return db
     .updateTable('challenge')
     .set({ receipt_due_at: null })
@@ -121,12 +125,10 @@ export async function takeMissingReceipts(db: Db): Promise<{ provider: string; r
         .selectFrom('challenge')
         .where('receipt_due_at', '<=', sql<Date>`clock_timestamp()`)
         .select('id')
-        .limit(MISSING_AT_ONCE)
+        .limit(limit)
         .forUpdate()
         .skipLocked(),
     )
     .returning(['provider', sql<number>`(route->>'priority')::integer`.as('routePriority')])
     .execute()
 }
-
-const MISSING_AT_ONCE = 500

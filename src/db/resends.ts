@@ -1,10 +1,11 @@
 import { sql } from 'kysely'
 import { OPEN } from '../domain/challenge.ts'
 import type { PassedOver } from '../domain/fallback.ts'
-import { insertChallenge, type NewChallenge } from './challenges.ts'
+import { insertChallenge, isStored, type NewChallenge } from './challenges.ts'
 import type { Db } from './database.ts'
 import { lockSignature } from './signature-states.ts'
 import { appendTimeline } from './timeline.ts'
+import { transact } from './transact.ts'
 
 /** Whose key a resend claims, and for which request. */
 export interface ResendClaim {
@@ -38,55 +39,52 @@ export async function resendChallenge(
   skipped: PassedOver[],
   { afterMs, limit }: ResendRules,
 ): Promise<Resent> {
-  return db
-    .transaction()
-    .execute(async (trx): Promise<Resent> => {
-      // Two calls with one key for one signature follow each other here; for two signatures, at the insert below.
-      const state = await lockSignature(trx, signatureId)
-      const claimed = await trx
-        .selectFrom('idempotency_key')
-        .where('caller', '=', caller)
-        .where('key', '=', idempotencyKey)
-        .select('signature_id')
-        .executeTakeFirst()
-      if (claimed) return { outcome: 'repeated' }
-      if (state !== 'live') return { outcome: 'closed' }
+  return transact(db, async (trx): Promise<Resent> => {
+    // Two calls with one key for one signature follow each other here; for two signatures, at the insert below.
+    const state = await lockSignature(trx, signatureId)
+    const claimed = await trx
+      .selectFrom('idempotency_key')
+      .where('caller', '=', caller)
+      .where('key', '=', idempotencyKey)
+      .select('signature_id')
+      .executeTakeFirst()
+    if (claimed) return { outcome: (await isStored(trx, next)) ? 'resent' : 'repeated' }
+    if (state !== 'live') return { outcome: 'closed' }
 
-      const { resends, wait_ms } = await trx
-        .selectFrom('challenge')
-        .where('signature_id', '=', signatureId)
-        .select((eb) => [
-          eb.fn.countAll<string>().filterWhere('choice', '=', 'RESENT').as('resends'),
-          sql<number>`
+    const { resends, wait_ms } = await trx
+      .selectFrom('challenge')
+      .where('signature_id', '=', signatureId)
+      .select((eb) => [
+        eb.fn.countAll<string>().filterWhere('choice', '=', 'RESENT').as('resends'),
+        sql<number>`
           ${afterMs} - extract(epoch FROM clock_timestamp() - max(created_at)) * 1000
         `.as('wait_ms'),
-        ])
-        .executeTakeFirstOrThrow()
-      if (Number(resends) >= limit) return { outcome: 'limit' }
-      if (Number(wait_ms) > 0) return { outcome: 'too soon', waitMs: Math.ceil(Number(wait_ms)) }
+      ])
+      .executeTakeFirstOrThrow()
+    if (Number(resends) >= limit) return { outcome: 'limit' }
+    if (Number(wait_ms) > 0) return { outcome: 'too soon', waitMs: Math.ceil(Number(wait_ms)) }
 
-      const closed = await trx
-        .updateTable('challenge')
-        .set({ status: 'CANCELLED' })
-        .where('signature_id', '=', signatureId)
-        .where('status', 'in', OPEN)
-        .returning(['id', 'tries_used'])
-        .executeTakeFirstOrThrow()
-      await appendTimeline(trx, signatureId, 'CHALLENGE_CANCELLED', closed.id, { reason: 'RESENT' })
-      await insertChallenge(trx, signatureId, next, { triesUsed: closed.tries_used, skipped })
-      const claim = await trx
-        .insertInto('idempotency_key')
-        .values({ caller, key: idempotencyKey, fingerprint, signature_id: signatureId })
-        .onConflict((oc) => oc.columns(['caller', 'key']).doNothing())
-        .returning('key')
-        .executeTakeFirst()
-      if (!claim) throw new KeyTaken()
-      return { outcome: 'resent' }
-    })
-    .catch((error) => {
-      if (error instanceof KeyTaken) return { outcome: 'repeated' }
-      throw error
-    })
+    const closed = await trx
+      .updateTable('challenge')
+      .set({ status: 'CANCELLED' })
+      .where('signature_id', '=', signatureId)
+      .where('status', 'in', OPEN)
+      .returning(['id', 'tries_used'])
+      .executeTakeFirstOrThrow()
+    await appendTimeline(trx, signatureId, 'CHALLENGE_CANCELLED', closed.id, { reason: 'RESENT' })
+    await insertChallenge(trx, signatureId, next, { triesUsed: closed.tries_used, skipped })
+    const claim = await trx
+      .insertInto('idempotency_key')
+      .values({ caller, key: idempotencyKey, fingerprint, signature_id: signatureId })
+      .onConflict((oc) => oc.columns(['caller', 'key']).doNothing())
+      .returning('key')
+      .executeTakeFirst()
+    if (!claim) throw new KeyTaken()
+    return { outcome: 'resent' }
+  }).catch((error) => {
+    if (error instanceof KeyTaken) return { outcome: 'repeated' }
+    throw error
+  })
 }
 
 /** Takes everything back: the key was claimed for another signature meanwhile. */

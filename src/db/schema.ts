@@ -85,8 +85,8 @@ interface ChallengeTable {
   status: ChallengeStatus
   /** Null until a delivery has ended. */
   delivery_status: DeliveryStatus | null
-  /** Until then the process that delivers is believed alive; later without a delivery_status, the outcome is unknown. */
-  lease_expires_at: Date
+  /** Until then the process that delivers is believed alive; null once it has recorded what came of it. */
+  lease_expires_at: Date | null
   provider_challenge_id: string | null
   provider_proof: ColumnType<object | null, string | undefined, string>
   tries_used: Generated<number>
@@ -110,10 +110,11 @@ interface AttemptTable {
   challenge_id: string
   /** 1 for the first call of the challenge's delivery. */
   number: number
-  outcome: string
+  /** Null until the delivery is recorded, and for ever when its process died before. */
+  outcome: string | null
   provider_error_code: string | null
   started_at: Date
-  ended_at: Date
+  ended_at: Date | null
 }
 
 /** What a vendor reported and how it proved that it was the one. */

@@ -1,15 +1,21 @@
 import { sql } from 'kysely'
 import { OPEN } from '../domain/challenge.ts'
 import type { SignatureStatus } from '../domain/signature.ts'
+import type { Try } from './challenges.ts'
 import type { Db, Trx } from './database.ts'
-import { appendTimeline } from './timeline.ts'
+import { appendTimeline, isOnTimeline } from './timeline.ts'
+import { transact } from './transact.ts'
 
 /**
- * Signs, when the challenge is still open and live by the database's clock. False when it isn't: another call was first,
- * or time ran out.
+ * Signs by this try, when its challenge is still open and live by the database's clock. False when it isn't: another call
+ * was first, or time ran out.
  */
-export async function signSignature(db: Db, signatureId: string, challengeId: string): Promise<boolean> {
-  return db.transaction().execute(async (trx) => {
+export async function signSignature(
+  db: Db,
+  signatureId: string,
+  { challengeId, number }: Pick<Try, 'challengeId' | 'number'>,
+): Promise<boolean> {
+  return transact(db, async (trx) => {
     await lockSignature(trx, signatureId)
     const completed = await trx
       .updateTable('challenge')
@@ -19,16 +25,18 @@ export async function signSignature(db: Db, signatureId: string, challengeId: st
       .where('expires_at', '>', sql<Date>`clock_timestamp()`)
       .returning('id')
       .executeTakeFirst()
-    if (!completed) return false
+    const event = { type: 'SIGNATURE_SIGNED', challengeId, details: { try: String(number) } } as const
+    // This very try may have signed in a run before, whose commit had no answer.
+    if (!completed) return isOnTimeline(trx, signatureId, event)
     await endSignature(trx, signatureId, 'SIGNED')
-    await appendTimeline(trx, signatureId, 'SIGNATURE_SIGNED', challengeId)
+    await appendTimeline(trx, signatureId, event.type, challengeId, event.details)
     return true
   })
 }
 
 /** Aborts a signature that is still PENDING and not due. False when it isn't. */
 export async function abortSignature(db: Db, signatureId: string, reason: string): Promise<boolean> {
-  return db.transaction().execute(async (trx) => {
+  return transact(db, async (trx) => {
     if ((await lockSignature(trx, signatureId)) !== 'live') return false
     await closeChallenge(trx, signatureId, 'CANCELLED')
     await endSignature(trx, signatureId, 'ABORTED')
@@ -39,13 +47,18 @@ export async function abortSignature(db: Db, signatureId: string, reason: string
 
 /** Closes a signature whose time is over by the database's clock. False when it isn't, or it was closed before. */
 export async function expireSignature(db: Db, signatureId: string): Promise<boolean> {
-  return db.transaction().execute(async (trx) => {
+  return transact(db, async (trx) => {
     if ((await lockSignature(trx, signatureId)) !== 'due') return false
-    await closeChallenge(trx, signatureId, 'EXPIRED')
-    await endSignature(trx, signatureId, 'EXPIRED')
-    await appendTimeline(trx, signatureId, 'SIGNATURE_EXPIRED', null)
+    await expire(trx, signatureId)
     return true
   })
+}
+
+/** Closes a locked signature that is due. */
+export async function expire(trx: Trx, signatureId: string): Promise<void> {
+  await closeChallenge(trx, signatureId, 'EXPIRED')
+  await endSignature(trx, signatureId, 'EXPIRED')
+  await appendTimeline(trx, signatureId, 'SIGNATURE_EXPIRED', null)
 }
 
 /**
@@ -68,7 +81,7 @@ export async function lockSignature(trx: Trx, id: string): Promise<'live' | 'due
 
 /** Waits until whoever is changing the signature right now is done. */
 export async function settleSignature(db: Db, id: string): Promise<void> {
-  await db.transaction().execute((trx) => lockSignature(trx, id))
+  await transact(db, (trx) => lockSignature(trx, id))
 }
 
 /** Gives a locked, PENDING signature its final status. */

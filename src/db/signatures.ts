@@ -7,6 +7,7 @@ import type { Transaction } from '../domain/transaction.ts'
 import { insertChallenge, type NewChallenge } from './challenges.ts'
 import { type Db, fromNow } from './database.ts'
 import { appendTimeline } from './timeline.ts'
+import { transact } from './transact.ts'
 
 /** Everything a new signature and its first challenge are written from. */
 export interface NewSignature {
@@ -40,10 +41,10 @@ export interface StoredSignature extends Signature {
 
 /**
  * Claims the idempotency key and writes signature, challenge and timeline, all or nothing. False when the key was
- * claimed before; then nothing is written.
+ * claimed for another signature before; then nothing is written.
  */
 export async function insertSignature(db: Db, signature: NewSignature): Promise<boolean> {
-  return db.transaction().execute(async (trx) => {
+  return transact(db, async (trx) => {
     // Waits for another transaction that is claiming the same key, so exactly one of them goes on.
     const claimed = await trx
       .insertInto('idempotency_key')
@@ -56,7 +57,10 @@ export async function insertSignature(db: Db, signature: NewSignature): Promise<
       .onConflict((oc) => oc.columns(['caller', 'key']).doNothing())
       .returning('signature_id')
       .executeTakeFirst()
-    if (!claimed) return false
+    if (!claimed) {
+      const claim = await findClaim(trx, signature.caller, signature.idempotencyKey)
+      return claim?.signatureId === signature.id
+    }
 
     const { transaction, challenge } = signature
     await trx

@@ -32,6 +32,23 @@ export async function appendTimeline(
     .execute()
 }
 
+/** Whether a signature's timeline has such an event. */
+export async function isOnTimeline(
+  db: Db,
+  signatureId: string,
+  { type, challengeId, details }: Pick<TimelineEvent, 'type' | 'challengeId' | 'details'>,
+): Promise<boolean> {
+  const event = await db
+    .selectFrom('timeline')
+    .where('signature_id', '=', signatureId)
+    .where('type', '=', type)
+    .where('challenge_id', '=', challengeId)
+    .where(sql<boolean>`details @> ${JSON.stringify(details)}::jsonb`)
+    .select('position')
+    .executeTakeFirst()
+  return event !== undefined
+}
+
 /** Adds who was skipped to a signature's timeline, under the same condition. */
 export async function appendSkipped(trx: Trx, signatureId: string, skipped: readonly PassedOver[]): Promise<void> {
   for (const { provider, channel, reason } of skipped) {

@@ -18,6 +18,8 @@ export type PassReason =
   | 'PAUSED'
   /** Its circuit breaker is open: too many calls failed. */
   | 'BREAKER_OPEN'
+  /** This replica has as many deliveries under way with it as it may. */
+  | 'OVERLOADED'
   /** This replica has no credentials for it. */
   | 'NOT_CONFIGURED'
   /** The request came without a push token. */

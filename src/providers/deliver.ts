@@ -27,9 +27,14 @@ interface DeliveryTools {
 export type Deliver = (
   provider: SignatureProvider,
   message: Omit<ChallengeMessage, 'attempt'>,
+  /** Writes a call down before it is made. False when it must not be. */
+  beginAttempt: (number: number, startedAt: Date) => Promise<boolean>,
   budgetMs: number,
   signal: AbortSignal,
 ) => Promise<DeliveryOutcome>
+
+/** With less time left a call would end in nothing but doubt. */
+const LEAST_CALL_MS = 100
 
 /**
  * Makes the function that delivers a message over one provider: calls it, again while trying again helps and nothing
@@ -37,19 +42,35 @@ export type Deliver = (
  * what it could not do is in the outcome.
  */
 export function createDeliver({ policy, health, obstacle, metrics, log, clock }: DeliveryTools): Deliver {
-  return async (provider, message, budgetMs, signal) => {
+  return async (provider, message, beginAttempt, budgetMs, signal) => {
     const counted = metrics.provider(provider.name)
     const attempts: Attempt[] = []
     const budget = AbortSignal.any([signal, AbortSignal.timeout(Math.max(0, Math.floor(budgetMs)))])
     const deadline = performance.now() + budgetMs
-    let stopped: Obstacle | undefined
+    let stopped: string | undefined
     const fields = { provider: provider.name, challenge_id: message.challengeId }
     let result: ProviderResult | undefined
 
+    /** What keeps a call from being made; nothing when it is written down. */
+    async function whyNot(number: number, startedAt: Date): Promise<string | undefined> {
+      const stands = obstacle(provider.name)
+      if (stands) return stands.reason
+      const isBegun = await beginAttempt(number, startedAt).catch((error) => {
+        log.error({ ...fields, attempt: number, error }, 'attempt not written, so the call is not made')
+        return undefined
+      })
+      if (isBegun === undefined) return 'STORAGE_UNAVAILABLE'
+      return isBegun ? undefined : 'CHALLENGE_CLOSED'
+    }
+
     async function call(number: number): Promise<void> {
-      stopped = obstacle(provider.name)
-      if (stopped) throw new ProviderError(provider.name, stopped.reason, 'ours')
       const startedAt = clock()
+      stopped = await whyNot(number, startedAt)
+      if (stopped) throw new ProviderError(provider.name, stopped, 'ours')
+      if (deadline - performance.now() < LEAST_CALL_MS) {
+        attempts.push({ number, outcome: 'transient', providerErrorCode: 'NO_TIME', startedAt, endedAt: clock() })
+        throw new ProviderError(provider.name, 'NO_TIME', 'transient')
+      }
       const stopTimer = counted.latency.startTimer()
       const end = (status: 'success' | 'error', outcome: Attempt['outcome'], providerErrorCode: string | null) => {
         stopTimer({ status })
@@ -88,7 +109,7 @@ export function createDeliver({ policy, health, obstacle, metrics, log, clock }:
         if (!(error instanceof ProviderError) || !isRetriable(error)) return false
         const { retryAfterMs = 0 } = error
         // A wait that outlasts the budget can only end in nothing: better to say so now.
-        if (performance.now() + Math.max(retryAfterMs, retryDelay) >= deadline) return false
+        if (performance.now() + Math.max(retryAfterMs, retryDelay) + LEAST_CALL_MS > deadline) return false
         await sleep(Math.max(0, retryAfterMs - retryDelay), undefined, { signal: budget })
         return true
       },
@@ -123,7 +144,7 @@ function asProviderError(provider: string, thrown: unknown): ProviderError {
 function outcomeOf(
   result: ProviderResult | undefined,
   attempts: Attempt[],
-  stopped: Obstacle | undefined,
+  stopped: string | undefined,
 ): DeliveryOutcome {
   if (result) return { outcome: 'sent', ...result, attempts }
   const taken = attempts.some(({ outcome }) => outcome === 'unproven')
@@ -132,7 +153,7 @@ function outcomeOf(
   return {
     outcome: 'failed',
     reason: last?.outcome === 'recipient' ? 'DESTINATION_UNREACHABLE' : 'PROVIDER_UNAVAILABLE',
-    providerErrorCode: last?.providerErrorCode ?? stopped?.reason ?? null,
+    providerErrorCode: last?.providerErrorCode ?? stopped ?? null,
     attempts,
   }
 }

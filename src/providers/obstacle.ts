@@ -2,7 +2,7 @@ import type { HealthOf } from './provider-health.ts'
 
 /** Why a provider should not be called at this moment. */
 export interface Obstacle {
-  reason: 'PAUSED' | 'BREAKER_OPEN'
+  reason: 'PAUSED' | 'BREAKER_OPEN' | 'OVERLOADED'
   /** How long it will last, in milliseconds. */
   lastsMs: number
 }

@@ -25,6 +25,7 @@ const WIRE: Record<ErrorReason, Code> = {
   IDEMPOTENCY_KEY_REUSED: Code.FailedPrecondition,
   IDEMPOTENCY_IN_PROGRESS: Code.Aborted,
   PROVIDER_UNAVAILABLE: Code.Unavailable,
+  DEADLINE_TOO_SHORT: Code.DeadlineExceeded,
   STORAGE_UNAVAILABLE: Code.Unavailable,
   OVERLOADED: Code.Unavailable,
   SHUTTING_DOWN: Code.Unavailable,

@@ -22,11 +22,11 @@ export function noteCall(values: ContextValues, fields: Record<string, string>):
   values.set(CALL, { ...values.get(CALL), ...fields })
 }
 
-/** Turns whatever a use case throws into what the caller is told. `isStorageUnavailable` knows the database's own errors. */
-export function translateErrors(
-  { log }: Pick<Context, 'log'>,
-  isStorageUnavailable: (error: unknown) => boolean,
-): Interceptor {
+/** Tells an error that means that the database is away, or can take no more. */
+export type StorageFailure = (error: unknown) => 'STORAGE_UNAVAILABLE' | 'OVERLOADED' | undefined
+
+/** Turns whatever a use case throws into what the caller is told. `storageFailure` knows the database's own errors. */
+export function translateErrors({ log }: Pick<Context, 'log'>, storageFailure: StorageFailure): Interceptor {
   return (next) => async (request) => {
     const { signal, contextValues } = request
     const giveUp = () => {
@@ -41,9 +41,10 @@ export function translateErrors(
       if (error instanceof AppError) return refuse(error)
       const correlationId = uuidv7()
       noteCall(contextValues, { correlation_id: correlationId })
-      const away = isStorageUnavailable(error)
-      log.error({ correlation_id: correlationId, error }, away ? 'storage unavailable' : 'bug')
-      if (away) return refuse(new AppError('STORAGE_UNAVAILABLE', 'the database is not available'))
+      const failure = storageFailure(error)
+      log.error({ correlation_id: correlationId, error }, failure ? 'storage unavailable' : 'bug')
+      if (failure === 'OVERLOADED') return refuse(overloaded())
+      if (failure) return refuse(new AppError(failure, 'the database is not available'))
       return internalError(correlationId)
     }
     const fail = (error: unknown): never => {
@@ -64,6 +65,18 @@ export function translateErrors(
       return fail(error)
     }
   }
+}
+
+/** Refuses calls before they do anything while too many wait for the database already. Probes don't need it. */
+export function refuseOverload({ isStorageBusy }: Pick<Context, 'isStorageBusy'>): Interceptor {
+  return (next) => async (request) => {
+    if (isStorageBusy() && !request.service.typeName.startsWith('grpc.')) throw overloaded()
+    return next(request)
+  }
+}
+
+function overloaded(): AppError {
+  return new AppError('OVERLOADED', 'too many calls wait for the database', { retryAfterMs: 1_000 })
 }
 
 async function* failing<T>(messages: AsyncIterable<T>, fail: (error: unknown) => never): AsyncGenerator<T> {

@@ -14,7 +14,7 @@ import type { Context } from '../context.ts'
 import { AppError } from '../errors.ts'
 import { toConnectError } from './errors.ts'
 import { createHealth } from './health.ts'
-import { observeCalls, translateErrors } from './observe.ts'
+import { observeCalls, refuseOverload, type StorageFailure, translateErrors } from './observe.ts'
 import { addReflection } from './reflection.ts'
 import { routingService } from './routing-service.ts'
 import { signatureService } from './signature-service.ts'
@@ -26,7 +26,7 @@ export interface RpcServerConfig {
   reflection: boolean
   /** How long calls under way may go on once the server drains. */
   drainMs: number
-  isStorageUnavailable: (error: unknown) => boolean
+  storageFailure: StorageFailure
 }
 
 /** The gRPC listener. Disposing tells health checks, lets calls under way end, and then closes every connection. */
@@ -51,7 +51,7 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
     writeMaxBytes: MAX_MESSAGE_BYTES,
     maxTimeoutMs: MAX_TIMEOUT_MS,
     shutdownSignal: shutdown.signal,
-    interceptors: [translateErrors(ctx, config.isStorageUnavailable)],
+    interceptors: [translateErrors(ctx, config.storageFailure), refuseOverload(ctx)],
   })
   router.service(SignatureService, signatureService(ctx))
   router.service(RoutingService, routingService(ctx))

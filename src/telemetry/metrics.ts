@@ -100,6 +100,30 @@ export function createMetrics() {
         },
       })
     },
+    deliveriesLost: new Counter({
+      name: 'challenge_deliveries_lost_total',
+      help: 'Deliveries whose lease ran out: their process died before it said what became of them.',
+      labelNames: ['provider'],
+      registers,
+    }),
+    rowsRemoved: new Counter({
+      name: 'database_rows_removed_total',
+      help: 'Idempotency keys and finished signatures that were removed for their age.',
+      labelNames: ['table'],
+      registers,
+    }),
+    /** Shows how many deliveries are under way with each provider. */
+    watchInFlight(counts: ReadonlyMap<string, number>) {
+      new Gauge({
+        name: 'challenge_deliveries_in_flight',
+        help: 'Deliveries under way.',
+        labelNames: ['provider'],
+        registers,
+        collect() {
+          for (const [provider, count] of counts) this.set({ provider }, count)
+        },
+      })
+    },
     /** Shows the connections of a database pool. */
     watchPool(poolSize: () => { total: number; idle: number; waiting: number }) {
       new Gauge({

@@ -1,6 +1,7 @@
 import type { Context } from '../context.ts'
 import { recordRejectedCode, type Try, takeTry } from '../db/challenges.ts'
 import { abortSignature, settleSignature, signSignature } from '../db/signature-states.ts'
+import { persist } from '../db/transact.ts'
 import { isSealedCode } from '../domain/one-time-code.ts'
 import type { Signature } from '../domain/signature.ts'
 import { type Transaction, transactionDigest } from '../domain/transaction.ts'
@@ -16,6 +17,9 @@ export interface CompleteSignature {
 }
 
 type Ctx = Pick<Context, 'db' | 'keys' | 'metrics'>
+
+/** A try that was taken is judged, even if the database goes away for so long in between. */
+const JUDGE_FOR_MS = 5_000
 
 /**
  * Signs with the customer's code. Each call whose code is compared has taken a try before; a transaction other than the
@@ -39,7 +43,7 @@ export async function completeSignature(ctx: Ctx, input: CompleteSignature): Pro
     throw await rejection(ctx, signatureId, taken)
   }
 
-  if (!(await signSignature(ctx.db, signatureId, challengeId))) {
+  if (!(await persist(JUDGE_FOR_MS, () => signSignature(ctx.db, signatureId, taken)))) {
     const { status } = await currentSignature(ctx, caller, signatureId)
     // Another challenge took the place of this one in between: its code is a wrong one by now, and the try was taken.
     throw status === 'PENDING' ? await rejection(ctx, signatureId, taken) : await refusal(ctx, input)
@@ -50,7 +54,8 @@ export async function completeSignature(ctx: Ctx, input: CompleteSignature): Pro
 
 /** Records that a code was wrong, and gives what its caller is told. */
 async function rejection(ctx: Ctx, signatureId: string, taken: Try): Promise<AppError> {
-  if (await recordRejectedCode(ctx.db, signatureId, taken)) ctx.metrics.signatures.inc({ status: 'FAILED' })
+  const failed = await persist(JUDGE_FOR_MS, () => recordRejectedCode(ctx.db, signatureId, taken))
+  if (failed) ctx.metrics.signatures.inc({ status: 'FAILED' })
   return codeRejected(taken.triesRemaining)
 }
 

@@ -1,11 +1,14 @@
 import { v7 as uuidv7 } from 'uuid'
 import type { Context } from '../context.ts'
 import type { NewChallenge } from '../db/challenges.ts'
-import { recordDelivery } from '../db/deliveries.ts'
+import { beginAttempt, recordDelivery } from '../db/deliveries.ts'
+import { persist } from '../db/transact.ts'
 import type { DeliveryOutcome } from '../domain/delivery.ts'
 import { type Candidate, choiceOf, type PassedOver, type PassReason } from '../domain/fallback.ts'
 import { generateCode, sealCode } from '../domain/one-time-code.ts'
 import type { Transaction } from '../domain/transaction.ts'
+import { AppError } from '../errors.ts'
+import type { Delivering } from '../providers/in-flight.ts'
 import { nextUsable, type Plan } from './plan-route.ts'
 
 type Ctx = Pick<Context, 'db' | 'keys' | 'providers' | 'obstacle' | 'deliver' | 'challenges' | 'metrics'>
@@ -35,8 +38,17 @@ const LEAST = 1 / 10
 /** The caller's own signal ends a delivery at the deadline; the budget only keeps it from waiting for what comes after. */
 const DEADLINE_MARGIN_MS = 100
 
-/** What a delivery may take when its caller waits so long. */
+/** With less time left no message could be sent and no answer be given. */
+const FLOOR_MS = 200
+
+/** An outage of the database that is over after so long loses no record of what was sent. */
+const RECORD_FOR_MS = 30_000
+
+/** What a delivery may take when its caller waits so long. Throws DEADLINE_TOO_SHORT when that is too little to begin. */
 export function budgetWithin({ challenges }: Pick<Context, 'challenges'>, timeLeftMs: number): number {
+  if (timeLeftMs < FLOOR_MS) {
+    throw new AppError('DEADLINE_TOO_SHORT', `less than ${FLOOR_MS} ms are left: nothing was started`)
+  }
   return Math.min(challenges.budgetMs, timeLeftMs + DEADLINE_MARGIN_MS)
 }
 
@@ -81,6 +93,7 @@ export async function deliverCode(
   plan: Plan,
   recipient: Recipient,
   first: CodedChallenge,
+  delivering: Delivering,
   budgetMs: number,
   signal: AbortSignal,
 ): Promise<void> {
@@ -98,7 +111,9 @@ export async function deliverCode(
     if (!sender) throw new Error(`${provider} was planned but is not configured`)
     const hasNext = after(challenge, 'PROVIDER_UNAVAILABLE').candidate !== undefined
     const message = { ...recipient, challengeId: id, code }
-    const delivery = await ctx.deliver(sender, message, hasNext ? leftMs() * SHARE : leftMs(), signal)
+    const begin = (number: number, startedAt: Date) =>
+      persist(Math.max(0, leftMs()), () => beginAttempt(ctx.db, id, number, startedAt))
+    const delivery = await ctx.deliver(sender, message, begin, hasNext ? leftMs() * SHARE : leftMs(), signal)
 
     const reason = reasonToGoOn(delivery)
     const onward = reason && after(challenge, reason)
@@ -107,16 +122,13 @@ export async function deliverCode(
       onward?.candidate && isInTime
         ? newChallenge(ctx, plan, onward.candidate, onward.passedOver, recipient.transactionDigest)
         : undefined
+    if (next) delivering.moveTo(next.challenge.provider)
 
     // Without the caller's signal: what was sent is recorded whether or not anyone still waits for the answer.
-    const recorded = await recordDelivery(
-      ctx.db,
-      { id, signatureId: recipient.signatureId, provider, expectsReceipt: sender.reportsDelivery },
-      delivery,
-      {
-        next: next?.challenge,
-        skipped: onward?.passedOver.slice(challenge.passedOver.length + 1) ?? [],
-      },
+    const delivered = { id, signatureId: recipient.signatureId, provider, expectsReceipt: sender.reportsDelivery }
+    const skipped = onward?.passedOver.slice(challenge.passedOver.length + 1) ?? []
+    const recorded = await persist(RECORD_FOR_MS, () =>
+      recordDelivery(ctx.db, delivered, delivery, { next: next?.challenge, skipped }),
     )
     if (recorded === 'failed') ctx.metrics.signatures.inc({ status: 'FAILED' })
     if (recorded !== 'replaced' || !next || !reason) return undefined

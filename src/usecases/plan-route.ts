@@ -74,6 +74,9 @@ export function obstacleTo(
   return ctx.obstacle(provider)?.reason
 }
 
+/** What callers are told to wait when a provider has too much to do. */
+const OVERLOAD_MS = 1_000
+
 /** What a caller is told when none of a plan's providers can be used. */
 export function noUsableProvider(ctx: Pick<Context, 'obstacle'>, passedOver: readonly PassedOver[]): AppError {
   const named = passedOver.map(({ provider, reason }) => `${provider} ${reason}`).join(', ')
@@ -82,6 +85,9 @@ export function noUsableProvider(ctx: Pick<Context, 'obstacle'>, passedOver: rea
     return new AppError('DESTINATION_UNREACHABLE', `only push would serve, and there is no push token: ${named}`, {
       metadata: { provider: passedOver.at(-1)?.provider ?? '', provider_error_code: 'NO_PUSH_TOKEN' },
     })
+  }
+  if (passedOver.some((passed) => passed.reason === 'OVERLOADED')) {
+    return new AppError('OVERLOADED', `too many deliveries are under way: ${named}`, { retryAfterMs: OVERLOAD_MS })
   }
   // Nothing else is mended by waiting, and a provider that this replica lacks can't be asked.
   const passing = passedOver.filter((passed) => passed.reason === 'PAUSED' || passed.reason === 'BREAKER_OPEN')

@@ -64,10 +64,11 @@ async function fallBack(
   const passed: PassedOver[] = [...challenge.passedOver, { provider, channel, reason: 'UNDELIVERED' }]
   const { candidate, passedOver } = nextUsable(ctx, plan, passed, recipient.pushToken !== undefined)
   if (!candidate) return
+  using delivering = ctx.inFlight.enter(candidate.provider)
 
   const first = newChallenge(ctx, plan, candidate, passedOver, recipient.transactionDigest)
   const onward = { next: first.challenge, skipped: passedOver.slice(passed.length) }
   if (!(await replaceChallenge(ctx.db, { id: challengeId, signatureId }, 'UNDELIVERED', onward))) return
   ctx.metrics.fallbacks.inc({ from: provider, to: candidate.provider, reason: 'UNDELIVERED' })
-  await deliverCode(ctx, plan, recipient, first, ctx.challenges.budgetMs, ctx.ending)
+  await deliverCode(ctx, plan, recipient, first, delivering, ctx.challenges.budgetMs, ctx.ending)
 }

@@ -31,6 +31,7 @@ export async function resendChallenge(
   signal: AbortSignal,
 ): Promise<SignatureWithChallenge> {
   const { caller, signatureId, channel } = input
+  const budgetMs = budgetWithin(ctx, timeLeftMs)
   const signature = await currentSignature(ctx, caller, signatureId)
   const repeated = await repeatedResend(ctx, input)
   if (repeated) return repeated
@@ -42,6 +43,7 @@ export async function resendChallenge(
   if (!plan) throw new AppError('NO_ROUTE', 'no row of the routing table matches')
   const { candidate, passedOver } = nextUsable(ctx, plan, [], recipient.pushToken !== undefined)
   if (!candidate) throw noUsableProvider(ctx, passedOver)
+  using delivering = ctx.inFlight.enter(candidate.provider)
   const first = newChallenge(ctx, plan, candidate, passedOver, recipient.transactionDigest)
   const challenge = { ...first.challenge, choice: 'RESENT' as const }
 
@@ -58,7 +60,7 @@ export async function resendChallenge(
     case 'too soon':
       throw new AppError('RESEND_TOO_SOON', 'the last code was sent a moment ago', { retryAfterMs: resent.waitMs })
   }
-  await deliverCode(ctx, plan, recipient, { ...first, challenge }, budgetWithin(ctx, timeLeftMs), signal)
+  await deliverCode(ctx, plan, recipient, { ...first, challenge }, delivering, budgetMs, signal)
   return challengeOutcome(ctx, caller, signatureId)
 }
 

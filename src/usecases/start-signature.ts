@@ -41,11 +41,13 @@ export async function startSignature(
   signal: AbortSignal,
 ): Promise<SignatureWithChallenge> {
   const { caller, phone, pushToken, transaction, locale } = input
+  const budgetMs = budgetWithin(ctx, timeLeftMs)
   const plan = planRoute(ctx, input)
   // The table may have changed since the first call with this key, and providers may have been paused.
   if (!plan) return repeatedStart(ctx, input, new AppError('NO_ROUTE', 'no row of the routing table matches'))
   const { candidate, passedOver } = nextUsable(ctx, plan, [], pushToken !== undefined)
   if (!candidate) return repeatedStart(ctx, input, noUsableProvider(ctx, passedOver))
+  using delivering = ctx.inFlight.enter(candidate.provider)
 
   const digest = transactionDigest(transaction)
   const first = newChallenge(ctx, plan, candidate, passedOver, digest)
@@ -57,7 +59,7 @@ export async function startSignature(
 
   const { id } = signature
   const recipient = { signatureId: id, phone, pushToken, transaction, transactionDigest: digest, locale, expiresAt }
-  await deliverCode(ctx, plan, recipient, first, budgetWithin(ctx, timeLeftMs), signal)
+  await deliverCode(ctx, plan, recipient, first, delivering, budgetMs, signal)
   return challengeOutcome(ctx, caller, id)
 }
 

@@ -120,8 +120,11 @@ test('a message that the provider takes after its caller has cancelled can be si
 test('a message that the provider took just before its caller cancelled is recorded as sent', async () => {
   const request = startRequest()
   const cancel = new AbortController()
-  const table = await holdTable('attempt')
+  app.sandbox.failNext({ latencyMs: 500 })
+  const called = app.sandbox.nextCall()
   const call = failure(app.client.startSignature(request, { signal: cancel.signal }))
+  await called
+  const table = await holdTable()
   await table.wanted()
 
   cancel.abort()
@@ -137,7 +140,7 @@ test('a message that the provider took just before its caller cancelled is recor
 test('a caller that cancels before the first call gets nothing sent', async () => {
   const request = startRequest()
   const cancel = new AbortController()
-  const table = await holdTable('challenge')
+  const table = await holdTable()
   const call = failure(app.client.startSignature(request, { signal: cancel.signal }))
   await table.wanted()
 
@@ -201,6 +204,7 @@ test('a message is sent even if time runs out in the moment after the provider t
       locale: 'en',
       expiresAt: new Date(Date.now() + 300_000),
     },
+    async () => true,
     15_000,
     cancel.signal,
   )
@@ -236,12 +240,12 @@ async function serverKnows() {
   expect(await failure(app.client.getChallenge({ challengeId: randomUUID() }))).toMatchObject({ code: Code.NotFound })
 }
 
-/** Keeps rows from being written to a table until it is released. */
-async function holdTable(name: 'attempt' | 'challenge') {
+/** Keeps challenges from being written until it is released. */
+async function holdTable() {
   const held = Promise.withResolvers<void>()
   const release = Promise.withResolvers<void>()
   const done = app.db.transaction().execute(async (trx) => {
-    await sql`LOCK TABLE ${sql.table(name)} IN EXCLUSIVE MODE`.execute(trx)
+    await sql`LOCK TABLE challenge IN EXCLUSIVE MODE`.execute(trx)
     held.resolve()
     await release.promise
   })
@@ -251,7 +255,7 @@ async function holdTable(name: 'attempt' | 'challenge') {
     wanted: () =>
       vi.waitFor(async () => {
         const { rows } = await sql`
-          SELECT FROM pg_locks WHERE relation = ${name}::regclass AND NOT granted
+          SELECT FROM pg_locks WHERE relation = 'challenge'::regclass AND NOT granted
         `.execute(app.db)
         expect(rows).toHaveLength(1)
       }, 5_000),
@@ -264,12 +268,12 @@ async function holdTable(name: 'attempt' | 'challenge') {
 
 test('what could not be recorded is logged, though its caller has gone', async () => {
   await using own = await startApp()
-  await sql`DROP TABLE attempt`.execute(own.db)
   own.sandbox.failNext({ hang: true })
   const called = own.sandbox.nextCall()
   const caller = new AbortController()
   const call = failure(own.client.startSignature(startRequest(), { signal: caller.signal }))
   await called
+  await sql`DROP TABLE attempt`.execute(own.db)
   caller.abort()
 
   expect(await call).toMatchObject({ code: Code.Canceled })

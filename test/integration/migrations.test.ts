@@ -178,12 +178,12 @@ test('whoever listens is told of every change to tables and switches, also of on
 test('processes that migrate a fresh database at once all succeed, and each migration ran once', async () => {
   for (let round = 0; round < 5; round++) {
     const url = await createDatabase(inject('postgresUrl'), randomUUID(), 'template0')
-    const pools = Array.from({ length: 3 }, () => open.use(openDatabase(url, () => {})))
+    const pools = Array.from({ length: 3 }, () => open.use(openDatabase(url)))
 
     const ran = await Promise.all(pools.map((pool) => migrate(pool.db, 'up')))
 
     expect(ran.flat().toSorted()).toEqual(MIGRATIONS)
-    expect(await catalog(open.use(openDatabase(url, () => {})).db)).toEqual(await catalog(current))
+    expect(await catalog(open.use(openDatabase(url)).db)).toEqual(await catalog(current))
   }
 })
 
@@ -341,7 +341,7 @@ function oldRoute(priority: number, match: object = {}, channel = 'SMS', provide
 }
 
 async function database(copyOf: string): Promise<Db> {
-  return open.use(openDatabase(await createDatabase(inject('postgresUrl'), randomUUID(), copyOf), () => {})).db
+  return open.use(openDatabase(await createDatabase(inject('postgresUrl'), randomUUID(), copyOf))).db
 }
 
 /** Takes migrations back until this one is the last. */

@@ -384,7 +384,8 @@ test('more deliveries than database connections can hang without keeping a read 
 
   const reads = await Promise.all(Array.from({ length: 40 }, () => client.getSignature({ signatureId })))
   expect(reads.map((read) => read.signature?.id)).toEqual(Array(40).fill(signatureId))
-  expect(await busyConnections()).toBe(0)
+  // Sweepers are busy for a moment now and then.
+  await expect.poll(busyConnections).toBe(0)
 
   provider.answer()
   await Promise.all(starting)

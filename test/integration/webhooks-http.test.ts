@@ -132,7 +132,7 @@ test('a body that does not come to its end is cut off, and keeps nobody else fro
 
 test('while the database is away webhooks answer 503, and the vendor that comes again is heard', async () => {
   await using own = await startApp()
-  await using server = openDatabase(inject('postgresUrl'), () => {})
+  await using server = openDatabase(inject('postgresUrl'))
   const name = new URL(own.env.DATABASE_URL ?? '').pathname.slice(1)
   const { challenge } = await own.client.startSignature(startRequest())
   const told = { challengeId: challenge?.id ?? '', sid: challenge?.providerChallengeId ?? '', status: 'delivered' }

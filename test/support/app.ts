@@ -58,7 +58,7 @@ export async function startApp(env: Record<string, string> = {}): Promise<App> {
     CIRCUIT_BREAKER: 'off',
     ...env,
   }
-  const { db } = starting.use(openDatabase(settings.DATABASE_URL ?? '', () => {}))
+  const { db } = starting.use(openDatabase(settings.DATABASE_URL ?? ''))
 
   const start = async (overrides: Record<string, string>) => {
     const logs: Record<string, unknown>[] = []

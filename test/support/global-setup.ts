@@ -21,7 +21,7 @@ export default async function setUp(project: TestProject): Promise<() => Promise
   const dataDir = await mkdtemp(join(tmpdir(), 'signature-router-test-'))
   const postgres = await startEmbeddedPostgres({ dataDir })
   {
-    await using template = openDatabase(await createDatabase(postgres.url, 'migrated', 'template0'), () => {})
+    await using template = openDatabase(await createDatabase(postgres.url, 'migrated', 'template0'))
     await migrate(template.db, 'up')
   }
   project.provide('postgresUrl', postgres.url)

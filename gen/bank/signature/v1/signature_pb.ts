@@ -21,7 +21,8 @@ export const file_bank_signature_v1_signature: GenFile = /*@__PURE__*/
  */
 export type StartSignatureRequest = Message<"bank.signature.v1.StartSignatureRequest"> & {
   /**
-   * Your name for this call, unique among your calls: 1 to 255 characters. Use the id of your own payment order.
+   * Your name for this call, unique among your calls: 1 to 255 characters. Use the id of your own payment order. It is
+   * remembered for 24 hours.
    *
    * @generated from field: string idempotency_key = 1;
    */
@@ -802,8 +803,8 @@ export type PassedOver = Message<"bank.signature.v1.PassedOver"> & {
   channel: Channel;
 
   /**
-   * Not called: PAUSED, BREAKER_OPEN, NOT_CONFIGURED, NO_PUSH_TOKEN, or RECIPIENT_REFUSED (another provider of the
-   * channel was told that the recipient can't be reached). Called: PROVIDER_UNAVAILABLE, DESTINATION_UNREACHABLE, or
+   * Not called: PAUSED, BREAKER_OPEN, OVERLOADED (too many deliveries with it under way), NOT_CONFIGURED, NO_PUSH_TOKEN,
+   * or RECIPIENT_REFUSED (another provider of the channel was told that the recipient can't be reached). Called: PROVIDER_UNAVAILABLE, DESTINATION_UNREACHABLE, or
    * OUTCOME_UNKNOWN (the message may have been sent; its code is cancelled) or UNDELIVERED (it was sent and did not
    * arrive).
    *
@@ -882,7 +883,8 @@ export type TimelineEvent = Message<"bank.signature.v1.TimelineEvent"> & {
   challengeId: string;
 
   /**
-   * More about it, for example provider, route, provider_challenge_id, attempts, reason.
+   * More about it, for example provider, route, provider_challenge_id, attempts, try, reason. A
+   * CHALLENGE_OUTCOME_UNKNOWN with the reason LEASE_EXPIRED: our process died while it sent.
    *
    * @generated from field: map<string, string> details = 5;
    */
@@ -1196,8 +1198,9 @@ export const DeliveryStatusSchema: GenEnum<DeliveryStatus> = /*@__PURE__*/
  * CANCELLED, UNIMPLEMENTED, and RESOURCE_EXHAUSTED for a message over 1 MiB. Besides those, any method may answer:
  *   - INVALID_ARGUMENT, INVALID_FIELD: a field is wrong or the bytes are no such message. A google.rpc.BadRequest
  *     names every wrong field at once. Nothing was stored and nothing was sent.
- *   - UNAVAILABLE, STORAGE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN: try again; StartSignature with the same
- *     idempotency key.
+ *   - UNAVAILABLE, STORAGE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN: try again, on another replica if you can;
+ *     StartSignature and ResendChallenge with the same idempotency key. OVERLOADED has a RetryInfo, and nothing was
+ *     stored or sent.
  *   - INTERNAL: a fault in this service. The ErrorInfo's metadata has a correlation_id to look for in its log.
  *
  * @generated from service bank.signature.v1.SignatureService
@@ -1223,6 +1226,7 @@ export const SignatureService: GenService<{
    *   - FAILED_PRECONDITION, NO_ROUTE: no row of the routing table matches. Nothing was stored.
    *   - FAILED_PRECONDITION, IDEMPOTENCY_KEY_REUSED: the key belongs to another request. Make a new one.
    *   - ABORTED, IDEMPOTENCY_IN_PROGRESS: the first call with this key is still sending. Wait as RetryInfo says.
+   *   - DEADLINE_EXCEEDED, DEADLINE_TOO_SHORT: your deadline leaves less than 200 ms. Nothing was stored or sent.
    *   - UNAVAILABLE, PROVIDER_UNAVAILABLE: no provider took the message. The metadata has provider and
    *     provider_error_code. With a signature_id, that signature has failed: start another one, with a new key. Without,
    *     every provider of the route is paused or has failed so often that none was called, and nothing was stored: wait
@@ -1282,7 +1286,8 @@ export const SignatureService: GenService<{
    *   - RESEND_LIMIT: codes were sent again three times for this signature.
    *   - SIGNATURE_ALREADY_SIGNED, SIGNATURE_EXPIRED, SIGNATURE_ABORTED, TRIES_EXHAUSTED, DESTINATION_UNREACHABLE or
    *     (UNAVAILABLE) PROVIDER_UNAVAILABLE: it has ended so.
-   *   - IDEMPOTENCY_KEY_REUSED, and ABORTED, IDEMPOTENCY_IN_PROGRESS: as by StartSignature.
+   *   - IDEMPOTENCY_KEY_REUSED, (ABORTED) IDEMPOTENCY_IN_PROGRESS, (DEADLINE_EXCEEDED) DEADLINE_TOO_SHORT: as by
+   *     StartSignature.
    *   - NOT_FOUND, SIGNATURE_NOT_FOUND: there is no such signature of yours.
    *
    * @generated from rpc bank.signature.v1.SignatureService.ResendChallenge

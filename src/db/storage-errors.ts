@@ -1,0 +1,30 @@
+/**
+ * https://www.postgresql.org/docs/current/errcodes-appendix.html: connection (08), a standby (25006), a session ended for
+ * waiting in a transaction (25P03), a transaction that lost too often (40), resources (53), a lock not granted in time
+ * (55P03), operator intervention (57), the system (58).
+ */
+const UNAVAILABLE_SQLSTATE = /^(08|25006|25P03|40|53|55P03|57|58)/
+const UNAVAILABLE_SYSTEM = /^(ECONN|ENOTFOUND|EAI_AGAIN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)/
+/** pg names these by their text only. */
+const UNAVAILABLE_MESSAGE = /^(Connection terminated|Client has encountered a connection error)/
+/** No connection came free in time. */
+const POOL_EXHAUSTED_MESSAGE = /^timeout exceeded when trying to connect/
+const TOO_MANY_CONNECTIONS = '53300'
+
+/**
+ * Whether an error means that the database is away or can take no more, and which of both; undefined when a statement
+ * was wrong.
+ */
+export function storageFailure(error: unknown): 'STORAGE_UNAVAILABLE' | 'OVERLOADED' | undefined {
+  if (!(error instanceof Error)) return undefined
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
+  if (code === TOO_MANY_CONNECTIONS || POOL_EXHAUSTED_MESSAGE.test(error.message)) return 'OVERLOADED'
+  const isAway =
+    UNAVAILABLE_SQLSTATE.test(code) || UNAVAILABLE_SYSTEM.test(code) || UNAVAILABLE_MESSAGE.test(error.message)
+  return isAway ? 'STORAGE_UNAVAILABLE' : undefined
+}
+
+/** Whether doing the same later may help. */
+export function isStorageUnavailable(error: unknown): boolean {
+  return storageFailure(error) !== undefined
+}

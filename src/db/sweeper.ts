@@ -1,0 +1,83 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Db } from './database.ts'
+import { takeMissingReceipts } from './receipts.ts'
+import {
+  BATCH,
+  expireSignatures,
+  type LostDelivery,
+  removeOldKeys,
+  removeOldSignatures,
+  takeLostDeliveries,
+} from './sweeps.ts'
+
+export interface SweeperConfig {
+  /** How long signatures are kept after their end; undefined: for ever. */
+  retentionMs: number | undefined
+  onLost(delivery: LostDelivery): void
+  onExpired(count: number): void
+  onRemoved(table: 'idempotency_key' | 'signature', count: number): void
+  onReceiptMissing(missing: { provider: string; routePriority: number }): void
+  /** Nothing could be done; it is tried again. */
+  onError(error: unknown): void
+}
+
+const SWEEP_EVERY_MS = 2_000
+
+/** Does every few seconds what no call would do. Every replica has one: no row is taken by two. Disposing ends it. */
+export function openSweeper(db: Db, config: SweeperConfig): AsyncDisposable {
+  const stop = new AbortController()
+  const { retentionMs } = config
+
+  /** Each in batches, until one is not full. */
+  const sweeps: (() => Promise<number>)[] = [
+    async () => {
+      const lost = await takeLostDeliveries(db)
+      lost.forEach(config.onLost)
+      return lost.length
+    },
+    async () => {
+      const count = await expireSignatures(db)
+      if (count > 0) config.onExpired(count)
+      return count
+    },
+    async () => {
+      const missing = await takeMissingReceipts(db, BATCH)
+      missing.forEach(config.onReceiptMissing)
+      return missing.length
+    },
+    async () => {
+      const count = await removeOldKeys(db)
+      if (count > 0) config.onRemoved('idempotency_key', count)
+      return count
+    },
+    async () => {
+      const count = retentionMs === undefined ? 0 : await removeOldSignatures(db, retentionMs)
+      if (count > 0) config.onRemoved('signature', count)
+      return count
+    },
+  ]
+
+  async function sweepOn(): Promise<void> {
+    while (!stop.signal.aborted) {
+      for (const sweep of sweeps) {
+        // One that fails must not keep the others from their work.
+        await drain(sweep).catch(config.onError)
+      }
+      // Replicas that were started together shall not go on looking together.
+      const pauseMs = SWEEP_EVERY_MS * (0.75 + Math.random() / 2)
+      await sleep(pauseMs, undefined, { signal: stop.signal, ref: false }).catch(() => {})
+    }
+  }
+
+  async function drain(sweep: () => Promise<number>): Promise<void> {
+    while (!stop.signal.aborted && (await sweep()) === BATCH);
+  }
+
+  const sweeping = sweepOn()
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort()
+      await sweeping
+    },
+  }
+}

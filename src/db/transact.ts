@@ -1,0 +1,53 @@
+import pRetry from 'p-retry'
+import type { Db, Trx } from './database.ts'
+import { isStorageUnavailable } from './storage-errors.ts'
+
+/** How long one transaction is tried for. */
+const TRY_FOR_MS = 5_000
+const WAITS = { minTimeout: 20, maxTimeout: 500, factor: 2, randomize: true, retries: 100 }
+
+/**
+ * Runs a transaction; again when it lost against another one (a deadlock, a serialization failure), and when its COMMIT
+ * had no answer, as after a failover: it may have been carried out or not. So `work` must see what an earlier run of it
+ * has written, and then give the same answer without writing it twice.
+ */
+export async function transact<T>(db: Db, work: (trx: Trx) => Promise<T>): Promise<T> {
+  let mayBeCommitted = false
+  return pRetry(
+    async () => {
+      let isDone = false
+      try {
+        return await db.transaction().execute(async (trx) => {
+          const result = await work(trx)
+          isDone = true
+          return result
+        })
+      } catch (error) {
+        mayBeCommitted ||= isDone
+        throw error
+      }
+    },
+    {
+      ...WAITS,
+      maxRetryTime: TRY_FOR_MS,
+      shouldRetry: ({ error }) => isConflict(error) || (mayBeCommitted && isStorageUnavailable(error)),
+    },
+  )
+}
+
+/**
+ * Does again what the database could not take, for so long. For what must not be forgotten: a message that was sent, a
+ * code that was compared. Like the work of {@link transact}, it must bear being done twice.
+ */
+export async function persist<T>(forMs: number, work: () => Promise<T>): Promise<T> {
+  return pRetry(work, {
+    ...WAITS,
+    maxRetryTime: forMs,
+    shouldRetry: ({ error }) => isStorageUnavailable(error),
+  })
+}
+
+/** https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html */
+function isConflict(error: Error): boolean {
+  return 'code' in error && (error.code === '40001' || error.code === '40P01')
+}
