@@ -13,7 +13,14 @@ export type Answer<T> = { asked: number } & (
 
 type Call<T> = (client: Client<typeof SignatureService>, options: CallOptions) => Promise<T>
 
-const AGAIN = new Set(['IDEMPOTENCY_IN_PROGRESS', 'STORAGE_UNAVAILABLE', 'OVERLOADED', 'SHUTTING_DOWN'])
+/** Nothing was done, or the first call still goes on. */
+const AGAIN = new Set([
+  'IDEMPOTENCY_IN_PROGRESS',
+  'STORAGE_UNAVAILABLE',
+  'OVERLOADED',
+  'SHUTTING_DOWN',
+  'DEADLINE_TOO_SHORT',
+])
 const LONG_MS = 7_000
 const PATIENCE_MS = 90_000
 

@@ -27,12 +27,11 @@ export async function checkTables(world: World): Promise<void> {
   for (const { name } of tables) {
     for (const { text } of await world.query(`SELECT t::text AS text FROM "${name}" t`)) {
       const row = String(text)
+      const own = idsIn(row).flatMap((id) => [...(bySignature.get(id) ?? []), ...(codes.get(id) ?? [])])
       const clear = row.replace(NOISE, '')
-      const ids = row.match(/[0-9a-f]{8}-[0-9a-f-]{27}/g) ?? []
-      const own = ids.flatMap((id) => [...(bySignature.get(id) ?? []), ...(codes.get(id) ?? [])])
-      const found: string[] = [
-        ...[...clear.matchAll(PHONE)].map(([digits]) => digits).filter((digits) => phones.has(digits)),
-        ...[...clear.matchAll(CODE)].map(([digits]) => digits).filter((digits) => own.includes(digits)),
+      const found = [
+        ...digitsIn(clear, PHONE).filter((digits) => phones.has(digits)),
+        ...digitsIn(clear, CODE).filter((digits) => own.includes(digits)),
       ]
       if (found.length > 0) violate(world, 'nothing in clear in the database', `${found} in ${name}: ${row}`)
     }
@@ -41,17 +40,21 @@ export async function checkTables(world: World): Promise<void> {
 
 /** Looks at each line that a replica logs, as it comes. A code counts where its challenge or signature is named. */
 export function checkLine(world: World, line: string, replica: string): void {
-  for (const digits of line.match(PHONE) ?? []) {
-    if (!digits.startsWith('3460') || !world.vendor.phones().has(`+${digits}`)) continue
-    violate(world, 'nothing in clear in the log', `${replica}: ${line}`)
-  }
-  const tokens = line.replace(NOISE, '').match(CODE)
-  if (!tokens) return
-  const ids = line.match(/[0-9a-f]{8}-[0-9a-f-]{27}/g) ?? []
-  const calls = world.vendor.allCalls().filter(({ code }) => tokens.includes(code))
-  if (calls.some(({ challengeId }) => ids.includes(challengeId))) {
-    violate(world, 'nothing in clear in the log', `${replica}: ${line}`)
-  }
+  const isPhone = digitsIn(line, PHONE).some((digits) => world.vendor.phones().has(`+${digits}`))
+  const tokens = digitsIn(line.replace(NOISE, ''), CODE)
+  const ids = idsIn(line)
+  const isCode =
+    tokens.length > 0 &&
+    world.vendor.allCalls().some(({ code, challengeId }) => tokens.includes(code) && ids.includes(challengeId))
+  if (isPhone || isCode) violate(world, 'nothing in clear in the log', `${replica}: ${line}`)
+}
+
+function idsIn(text: string): string[] {
+  return text.match(/[0-9a-f]{8}-[0-9a-f-]{27}/g) ?? []
+}
+
+function digitsIn(text: string, pattern: RegExp): string[] {
+  return text.match(pattern) ?? []
 }
 
 function codesByChallenge(world: World): Map<string, string[]> {

@@ -43,6 +43,7 @@ export interface ReplicaOptions {
   onDeath(replica: string, how: string): void
 }
 
+const PRELOAD = join(import.meta.dirname, 'preload.ts')
 const RESTART_MS = 200
 
 /** Starts a replica and keeps it running. */
@@ -63,6 +64,7 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
     GRPC_PORT: String(grpcPort),
     HTTP_PORT: String(await freePort()),
     CHAOS_CLOCK_FILE: clockFile,
+    CHAOS_WARM_UP: join(root, 'src/server.ts'),
     // A replica starts in half the time.
     NODE_COMPILE_CACHE: join(dir, 'compiled'),
   }
@@ -76,18 +78,23 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
     if (isUp) listening = Promise.withResolvers()
     isUp = false
   }
-  const clock = join(import.meta.dirname, 'clock.ts')
 
-  /** One life of the process. */
-  async function live(): Promise<void> {
-    const process_ = spawn(process.execPath, ['--import', clock, join(root, 'src/main.ts')], {
+  const prepare = () =>
+    spawn(process.execPath, ['--import', PRELOAD, join(root, 'src/main.ts')], {
       cwd: root,
       env,
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe'],
       // Ctrl-C is for the run, which ends its replicas itself.
       detached: true,
     })
+  let spare = prepare()
+
+  /** One life of the process. The next one is loaded meanwhile, so that it takes over at once. */
+  async function live(): Promise<void> {
+    const process_ = spare
     child = process_
+    process_.stdin.on('error', () => {}).end('go')
+    spare = prepare()
     let hasListened = false
     isKilled = false
     const last: string[] = []
@@ -118,6 +125,7 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
     isEnding = true
     child?.kill('SIGKILL')
     await kept
+    spare.kill('SIGKILL')
   })
   const running = starting.move()
   return {

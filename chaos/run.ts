@@ -22,8 +22,8 @@ export interface ChaosOptions {
 }
 
 const KILLS_AT_ONCE = 12
-const CUSTOMERS_AT_ONCE = 60
-const VISIT_EVERY_MS = 60
+const CUSTOMERS_AT_ONCE = 40
+const VISIT_EVERY_MS = 100
 const PROVIDER_FAULTS_AT_ONCE = 8
 /** Of the faults beyond one of each kind. */
 const SYSTEM_SHARE = 20

@@ -16,6 +16,7 @@ const ROOT = join(import.meta.dirname, '..')
 const DATABASE = 'signatures'
 const ROLE = 'router'
 const MAX_TRIES = 5
+const STARTED_WITHIN_MS = 60_000
 
 /** Short, so that what has to time out does so while one waits. */
 const SETTINGS = {
@@ -40,6 +41,7 @@ export async function startWorld(beside: string = ROOT): Promise<World & AsyncDi
   await query.run('postgres', `CREATE ROLE ${ROLE} LOGIN PASSWORD '${password}'`)
   await query.run('postgres', `CREATE DATABASE ${DATABASE} OWNER ${ROLE}`)
 
+  const heard: string[] = []
   const accounts = await createSandboxAccounts()
   const sandbox = starting.use(await startSandbox({ host: '127.0.0.1', port: 0, receipts: 'none', ...accounts }))
   const keys = { CODE_KEYS: `k1:${randomKey()}`, PII_KEYS: `p1:${randomKey()}`, INDEX_KEY: randomKey() }
@@ -54,7 +56,11 @@ export async function startWorld(beside: string = ROOT): Promise<World & AsyncDi
         databaseUrl: (port) => `postgres://${ROLE}:${encodeURIComponent(password)}@127.0.0.1:${port}/${DATABASE}`,
         vendorPort: sandbox.port,
         vendorSettings: (url) => vendorSettings(accounts, url),
-        onLine: (line, replica) => checkLine(world, line, replica),
+        onLine(line, replica) {
+          heard.push(`${replica}: ${line}`)
+          if (heard.length > 20) heard.shift()
+          checkLine(world, line, replica)
+        },
         onDeath: (replica, how) => violate(world, 'no replica ends by itself', `${replica}: ${how}`),
       }),
     )
@@ -75,7 +81,12 @@ export async function startWorld(beside: string = ROOT): Promise<World & AsyncDi
   }
   const first = await start('a', ROOT)
   const second = await start('b', beside)
-  await Promise.all([first.up(), second.up()])
+  await Promise.race([
+    Promise.all([first.up(), second.up()]),
+    sleep(STARTED_WITHIN_MS, undefined, { ref: false }).then(() => {
+      throw new Error(`no replica listens; the last that was heard of them:\n${heard.join('\n')}`)
+    }),
+  ])
   const running = starting.move()
   return Object.assign(world, {
     replicas: [first, second] as const,

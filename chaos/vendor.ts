@@ -14,7 +14,7 @@ export interface VendorNotes {
   codes(phone: string): string[]
   calls(phone: string): VendorCall[]
   allCalls(): VendorCall[]
-  phones(): ReadonlySet<string>
+  phones(): { has(phone: string): boolean } & Iterable<string>
 }
 
 /** Takes down from now on what the sandbox sees. */
@@ -53,7 +53,7 @@ export function noteVendor(sandbox: Sandbox): VendorNotes {
       catchUp()
       return all
     },
-    phones: () => new Set(calls.keys()),
+    phones: () => Object.assign(calls.keys(), { has: (phone: string) => calls.has(phone) }),
   }
 }
 

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 
 // Loaded into a replica before anything else: shifts its Date by the milliseconds that CHAOS_CLOCK_FILE holds, which is
@@ -16,5 +17,9 @@ globalThis.Date = new Proxy(RealDate, {
   get: (target, name) => (name === 'now' ? () => RealDate.now() + offsetMs : Reflect.get(target, name)),
 })
 
-read()
 process.on('SIGUSR2', read)
+
+// A spare waits here, loaded, until it is told to go on.
+await import(process.env.CHAOS_WARM_UP ?? '')
+await once(process.stdin, 'data')
+read()
