@@ -1,7 +1,7 @@
-import type { Keys } from './domain/keys.ts'
 import { environmentSecrets } from './secrets/environment.ts'
 import { KEY, KEY_RING } from './secrets/keys.ts'
-import type { SecretName } from './secrets/secret-source.ts'
+import type { SecretName, SecretSource } from './secrets/secret-source.ts'
+import type { Secrets } from './secrets/secrets.ts'
 import {
   type Env,
   httpUrl,
@@ -13,17 +13,10 @@ import {
   wholeNumber,
 } from './secrets/settings.ts'
 import { vaultSecrets } from './secrets/vault.ts'
-import {
-  ACCOUNT_SID,
-  SENDER,
-  type ServiceAccount,
-  serviceAccount,
-  TOKEN,
-  VENDOR_SECRETS,
-} from './secrets/vendor-credentials.ts'
+import { ACCOUNT_SID, SENDER, serviceAccount, TOKEN, VENDOR_SECRETS } from './secrets/vendor-credentials.ts'
 
 /** Everything a process is told at its start. */
-export interface Config {
+export interface Config extends Secrets {
   /** NODE_ENV is `production`: nothing embedded or simulated is used. */
   readonly production: boolean
   /** HOST: the address all ports listen on. */
@@ -36,14 +29,8 @@ export interface Config {
   readonly sandboxPort: number
   /** DATA_DIR as given: where the embedded database and its keys are kept. */
   readonly dataDir: string
-  /** DATABASE_URL, a secret; undefined means the embedded PostgreSQL. */
-  readonly databaseUrl: string | undefined
   /** PUBLIC_WEBHOOK_URL: where vendors reach our webhooks, without path; undefined when they shall not report. */
   readonly publicWebhookUrl: string | undefined
-  /** TWILIO_*, VONAGE_* and FCM_*: each vendor's when it has credentials. With none at all the sandbox stands in for them. */
-  readonly twilio: TwilioConfig | undefined
-  readonly vonage: VonageConfig | undefined
-  readonly fcm: FcmConfig | undefined
   /** TWILIO_TIMEOUT_SECONDS: the most one call to Twilio may take, in milliseconds; so for the other vendors. */
   readonly twilioTimeoutMs: number
   readonly vonageTimeoutMs: number
@@ -68,36 +55,10 @@ export interface Config {
   readonly retentionMs: number | undefined
   /** LOG_LEVEL: the least severe level that is logged. */
   readonly logLevel: LogLevel
-  /** CODE_KEYS, PII_KEYS and INDEX_KEY; undefined only with the embedded database, which has keys of its own. */
-  readonly keys: Keys | undefined
-}
-
-interface TwilioConfig {
-  readonly accountSid: string
-  /** A secret: never to be logged. */
-  readonly authToken: string
-  /** TWILIO_AUTH_TOKEN_PREVIOUS, a secret: the one before, which receipts may still be signed with. */
-  readonly previousAuthToken: string | undefined
-  /** An E.164 number or an alphanumeric sender id. */
-  readonly fromNumber: string
-  /** Without a slash or the API's version at its end. */
-  readonly apiUrl: string
-}
-
-interface VonageConfig {
-  readonly apiKey: string
-  /** A secret: never to be logged. */
-  readonly apiSecret: string
-  /** VONAGE_SIGNATURE_SECRET, a secret: what receipts are signed with. Without it Vonage isn't asked for any. */
-  readonly signatureSecret: string | undefined
-  /** An E.164 number or an alphanumeric sender id. */
-  readonly from: string
-  readonly apiUrl: string
-}
-
-interface FcmConfig {
-  readonly serviceAccount: ServiceAccount
-  readonly apiUrl: string
+  /** SECRETS_REFRESH_SECONDS: between two reads of the secrets, in milliseconds. */
+  readonly secretsRefreshMs: number
+  /** Reads everything once more, as {@link loadConfig} does; undefined where the secrets can't change. */
+  readonly readAgain: ((signal: AbortSignal) => Promise<Config>) | undefined
 }
 
 type LogLevel = (typeof LOG_LEVELS)[number]
@@ -136,10 +97,14 @@ const DATABASE_URL: Rule<string> = {
 }
 
 /**
- * Reads the settings, and the secrets from where SECRETS_SOURCE says.
+ * Reads the settings, and the secrets from where SECRETS_SOURCE says; `openSource` is that place when it was read before.
  * @throws ConfigError naming everything that is missing, wrong or unreadable; the signal's reason when it is aborted.
  */
-export async function loadConfig(env: Env, signal = new AbortController().signal): Promise<Config> {
+export async function loadConfig(
+  env: Env,
+  signal = new AbortController().signal,
+  openSource?: SecretSource,
+): Promise<Config> {
   const problems: string[] = []
   const setting = settingReader(env, problems)
   // A misspelt production would otherwise start with a simulator in Twilio's place.
@@ -163,6 +128,7 @@ export async function loadConfig(env: Env, signal = new AbortController().signal
     deliveriesInFlight: setting('DELIVERIES_IN_FLIGHT', wholeNumber(1, 10_000), 500),
     databasePoolSize: setting('DATABASE_POOL_SIZE', wholeNumber(1, 500), 20),
     logLevel: setting('LOG_LEVEL', oneOf(...LOG_LEVELS), 'info'),
+    secretsRefreshMs: setting('SECRETS_REFRESH_SECONDS', wholeNumber(1, 3_600), 30) * 1000,
   }
   const retentionDays = setting('RETENTION_DAYS', wholeNumber(1, 36_500), undefined)
   const url = httpUrl(production ? 'nowhere' : 'anywhere')
@@ -172,7 +138,7 @@ export async function loadConfig(env: Env, signal = new AbortController().signal
   const fcmUrl = setting('FCM_API_URL', url, 'https://fcm.googleapis.com')
   const fromVault = setting('SECRETS_SOURCE', oneOf('environment', 'vault'), 'environment') === 'vault'
 
-  const source = fromVault ? vaultSecrets(env, production) : environmentSecrets(env)
+  const source = openSource ?? (fromVault ? vaultSecrets(env, production) : environmentSecrets(env))
   const found = await source.read(SECRETS, signal)
   const { values, missing } = found
   signal.throwIfAborted()
@@ -217,5 +183,8 @@ export async function loadConfig(env: Env, signal = new AbortController().signal
   const fcm = account && { serviceAccount: account, apiUrl: fcmUrl }
   const keys = code && pii && index ? { code, pii, index } : undefined
   const retentionMs = retentionDays && retentionDays * 24 * 3_600_000
-  return { ...settings, retentionMs, publicWebhookUrl, databaseUrl, twilio, vonage, fcm, keys }
+  // The environment of a running process never changes.
+  const canChange = fromVault || SECRETS.some((name) => env[`${name}_FILE`])
+  const readAgain = canChange ? (again: AbortSignal) => loadConfig(env, again, source) : undefined
+  return { ...settings, retentionMs, publicWebhookUrl, databaseUrl, twilio, vonage, fcm, keys, readAgain }
 }

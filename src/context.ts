@@ -14,17 +14,20 @@ import type { Metrics } from './telemetry/metrics.ts'
 /** What lives as long as the process. Use cases name the slice of it that they use. */
 export interface Context {
   db: Db
-  keys: Keys
+  /** As last read, like `providers` and `receiptReaders`: another after each rotation, so look at each use. */
+  readonly keys: Keys
+  /** Reads the secrets at once, as another replica may know newer ones. Never fails: those that are there stay. */
+  readSecretsAgain(): Promise<void>
   routing: LiveRouting
   notices: SignatureNotices
   /** By name. */
-  providers: ReadonlyMap<string, SignatureProvider>
+  readonly providers: ReadonlyMap<string, SignatureProvider>
   health: HealthOf
   /** What stands in the way of calling a provider right now. */
   obstacle: (provider: string) => Obstacle | undefined
   inFlight: InFlight
   deliver: Deliver
-  receiptReaders: readonly ReceiptReader[]
+  readonly receiptReaders: readonly ReceiptReader[]
   /** Too many callers wait for the database already. */
   isStorageBusy: () => boolean
   /** Aborted when the process has drained, for work that no caller waits for. */

@@ -1,4 +1,4 @@
-import type { Config } from './config.ts'
+import { type Config, ConfigError } from './config.ts'
 import type { Context } from './context.ts'
 import { migrateDatabase as migrateTo, openDatabase, ping } from './db/database.ts'
 import { startEmbeddedPostgres } from './db/embedded-postgres.ts'
@@ -17,9 +17,12 @@ import type { WebhookUrl } from './providers/receipts.ts'
 import { startRpcServer } from './rpc/rpc-server.ts'
 import { startSandbox } from './sandbox/sandbox.ts'
 import { createSandboxAccounts } from './sandbox/sandbox-accounts.ts'
+import { openLiveSecrets } from './secrets/live-secrets.ts'
 import { loadOrCreateLocalKeys } from './secrets/local-keys.ts'
+import type { Secrets } from './secrets/secrets.ts'
 import { createLogger, openLog } from './telemetry/logger.ts'
 import { createMetrics } from './telemetry/metrics.ts'
+import { reportSecretsReads } from './telemetry/secrets-report.ts'
 
 /** A running service. Disposing lets calls under way end and stops everything that was started with it. */
 export interface Server extends AsyncDisposable {
@@ -54,6 +57,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
     openDatabase(databaseUrl, {
       size: config.databasePoolSize,
       onConnectionLost: (error) => log.warn({ error }, 'database connection lost'),
+      onPasswordRefused: () => secrets.readAgain(),
     }),
   )
   const { db } = database
@@ -77,8 +81,27 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
 
   const sandbox = config.twilio || config.vonage || config.fcm ? undefined : starting.use(await openSandbox(config))
   const publicUrl = publicWebhookUrl(config.publicWebhookUrl ?? sandbox?.webhookUrl, http.port)
-  const vendors = vendorsOf(config, sandbox ?? config, clock, publicUrl)
-  const providers = createProviders(vendors)
+  const connectVendors = (secrets: Secrets) => {
+    const vendors = vendorsOf(config, sandbox ?? secrets, clock, publicUrl)
+    const receiptReaders = publicUrl === undefined ? [] : createReceiptReaders(vendors, publicUrl)
+    return { providers: createProviders(vendors), receiptReaders }
+  }
+  let vendors = connectVendors(config)
+  const { providers } = vendors
+  const report = reportSecretsReads({ log, metrics })
+  const secrets = starting.use(
+    openLiveSecrets(config, {
+      read: config.readAgain,
+      everyMs: config.secretsRefreshMs,
+      onRead(taken) {
+        if (taken.changed.length > 0) vendors = connectVendors(taken.secrets)
+        if (taken.secrets.databaseUrl) database.useUrl(taken.secrets.databaseUrl)
+        report.onRead(taken)
+      },
+      onError: (error) => report.onError(error, error instanceof ConfigError ? error.problems : ['the read failed']),
+    }),
+  )
+  const localKeys = config.keys ?? (await loadOrCreateLocalKeys(config.dataDir))
   const health = watchHealth([...providers.keys()], { breaker: config.circuitBreaker, metrics, log })
 
   let unknown: string[] = []
@@ -94,7 +117,12 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
     }),
   )
   const notices = createSignatureNotices()
-  starting.use(openListener(databaseUrl, { routing: routing.notice, signature: notices.notice }))
+  starting.use(
+    openListener(() => secrets.current.databaseUrl ?? databaseUrl, {
+      routing: routing.notice,
+      signature: notices.notice,
+    }),
+  )
   // A table that comes later finds a replica that others rely on: that one goes on without what it lacks.
   if (unknown.length > 0) throw new Error(unknown.join('\n'))
   const pausedUntil = (provider: string) => routing.switches.get(provider)?.pausedUntil
@@ -107,10 +135,15 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
 
   const ctx: Context = {
     db,
-    keys: config.keys ?? (await loadOrCreateLocalKeys(config.dataDir)),
+    get keys() {
+      return secrets.current.keys ?? localKeys
+    },
+    readSecretsAgain: secrets.readAgain,
     routing,
     notices,
-    providers,
+    get providers() {
+      return vendors.providers
+    },
     health,
     // Only before a delivery begins: one that is under way counts itself.
     obstacle: (provider) =>
@@ -127,7 +160,9 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
       log,
       clock,
     }),
-    receiptReaders: publicUrl === undefined ? [] : createReceiptReaders(vendors, publicUrl),
+    get receiptReaders() {
+      return vendors.receiptReaders
+    },
     isStorageBusy: database.isBusy,
     ending: ending.signal,
     metrics,

@@ -99,15 +99,16 @@ export async function findChallenge(db: Db, caller: string, id: string): Promise
 
 /**
  * Takes one try from a signature's open challenge, or returns undefined when there is none to take. Commits by itself:
- * the count must survive whatever happens to the comparison.
+ * the count must survive whatever happens to the comparison. Takes none where the code's key isn't among these.
  */
-export async function takeTry(db: Db, signatureId: string): Promise<Try | undefined> {
+export async function takeTry(db: Db, signatureId: string, keyIds: readonly string[]): Promise<Try | undefined> {
   const row = await db
     .updateTable('challenge')
     .set({ tries_used: sql`tries_used + 1` })
     .where('signature_id', '=', signatureId)
     .where('status', 'in', OPEN)
     .where('tries_used', '<', sql.ref<number>('max_tries'))
+    .where('code_key_id', 'in', keyIds)
     .returning([
       'id',
       'code_hmac',
@@ -126,6 +127,17 @@ export async function takeTry(db: Db, signatureId: string): Promise<Try | undefi
       live: row.live,
     }
   )
+}
+
+/** The id of the key that the code of a signature's open challenge is sealed with. */
+export async function openCodeKeyId(db: Db, signatureId: string): Promise<string | undefined> {
+  const row = await db
+    .selectFrom('challenge')
+    .where('signature_id', '=', signatureId)
+    .where('status', 'in', OPEN)
+    .select('code_key_id')
+    .executeTakeFirst()
+  return row?.code_key_id
 }
 
 /** Records a wrong code. The last try's also fails challenge and signature; true when it did. */

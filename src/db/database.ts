@@ -6,6 +6,7 @@ import { Kysely, PostgresDialect, type RawBuilder, sql, type Transaction } from 
 import { FileMigrationProvider, Migrator } from 'kysely/migration'
 import pg from 'pg'
 import type { Schema } from './schema.ts'
+import { isPasswordRefused } from './storage-errors.ts'
 
 /** The database, or a transaction on it: whatever a query can run on. */
 export type Db = Kysely<Schema>
@@ -18,6 +19,8 @@ export interface Database extends AsyncDisposable {
   isBusy(): boolean
   /** Connections by what they do now. */
   poolSize(): { total: number; idle: number; waiting: number }
+  /** From now on connects with this URL, whose password may be another one. Connections that are open stay. */
+  useUrl(url: string): void
 }
 
 const MIGRATIONS = path.join(import.meta.dirname, '../../migrations')
@@ -37,10 +40,13 @@ export interface PoolConfig {
   size?: number
   /** Hears of idle connections that break. */
   onConnectionLost?: (error: Error) => void
+  /** May find the password that has taken the place of the one that the server refuses, which is then tried once more. */
+  onPasswordRefused?: () => Promise<void>
 }
 
 /** Opens a pool for calls; connects at the first query. */
-export function openDatabase(url: string, { size = 20, onConnectionLost = () => {} }: PoolConfig = {}): Database {
+export function openDatabase(url: string, config: PoolConfig = {}): Database {
+  const { size = 20, onConnectionLost = () => {}, onPasswordRefused = async () => {} } = config
   const pool = new pg.Pool({
     connectionString: url,
     application_name: 'signature-router',
@@ -54,10 +60,23 @@ export function openDatabase(url: string, { size = 20, onConnectionLost = () => 
   })
   // Without a listener a broken idle connection takes the process down; the pool itself just opens another.
   pool.on('error', onConnectionLost)
+  async function connect(): Promise<pg.PoolClient> {
+    try {
+      return await pool.connect()
+    } catch (error) {
+      if (!isPasswordRefused(error)) throw error
+      await onPasswordRefused()
+      return pool.connect()
+    }
+  }
   return {
-    ...fromPool(pool),
+    ...overPool(pool, connect),
     isBusy: () => pool.waitingCount >= size * WAITING_PER_CONNECTION,
     poolSize: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
+    useUrl(url) {
+      // Read by the pool for each connection. A password given beside a connection string has no effect.
+      pool.options.connectionString = url
+    },
   }
 }
 
@@ -65,14 +84,15 @@ export function openDatabase(url: string, { size = 20, onConnectionLost = () => 
 export async function migrateDatabase(url: string, direction: 'up' | 'down'): Promise<string[]> {
   const pool = new pg.Pool({ connectionString: url, application_name: 'signature-router migration', max: 1 })
   pool.on('error', () => {})
-  await using database = fromPool(pool)
+  await using database = overPool(pool, () => pool.connect())
   return await migrate(database.db, direction)
 }
 
-function fromPool(pool: pg.Pool): Pick<Database, 'db'> & AsyncDisposable {
+function overPool(pool: pg.Pool, connect: () => Promise<pg.PoolClient>): Pick<Database, 'db'> & AsyncDisposable {
   // A connection that breaks in the middle of a query: whoever queries is told by the query.
   pool.on('connect', (client) => client.on('error', () => {}))
-  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) })
+  const dialect = new PostgresDialect({ pool: { options: pool.options, connect, end: () => pool.end() } })
+  const db = new Kysely<Schema>({ dialect })
   return { db, [Symbol.asyncDispose]: () => db.destroy() }
 }
 
@@ -93,6 +113,9 @@ export async function migrate(db: Db, direction: 'up' | 'down'): Promise<string[
       import: (file) => import(pathToFileURL(file).href),
     }),
   })
+  const isCurrent = (await migrator.getMigrations()).every(({ executedAt }) => executedAt)
+  // It may be further than this version knows: old and new ones run side by side on the new one's schema.
+  if (direction === 'up' && isCurrent) return []
   const { error, results } = direction === 'up' ? await migrator.migrateToLatest() : await migrator.migrateDown()
   if (error) throw error
   return (results ?? []).map(({ migrationName }) => migrationName)

@@ -10,13 +10,13 @@ const SILENCE_MS = 2 * BEAT_MS
 /** What a notice says; undefined when listening has begun, as any may have been missed before. */
 type OnNotice = (payload: string | undefined) => void
 
-/** Listens to these channels on one connection, and connects again when that breaks. */
-export function openListener(url: string, channels: Readonly<Record<string, OnNotice>>): AsyncDisposable {
+/** Listens to these channels on one connection, and connects again when that breaks, to what the URL is then. */
+export function openListener(url: () => string, channels: Readonly<Record<string, OnNotice>>): AsyncDisposable {
   const stop = new AbortController()
 
   async function listen(): Promise<void> {
     const client = new pg.Client({
-      connectionString: url,
+      connectionString: url(),
       application_name: 'signature-router listener',
       connectionTimeoutMillis: 3_000,
       keepAlive: true,

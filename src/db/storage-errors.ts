@@ -1,12 +1,12 @@
 /**
  * https://www.postgresql.org/docs/current/errcodes-appendix.html: connection (08), a standby (25006), a session ended for
- * waiting in a transaction (25P03), a transaction that lost too often (40), resources (53), a lock not granted in time
- * (55P03), operator intervention (57), the system (58).
+ * waiting in a transaction (25P03), our password (28P01), a transaction that lost too often (40), resources (53), a lock
+ * not granted in time (55P03), operator intervention (57), the system (58).
  */
-const UNAVAILABLE_SQLSTATE = /^(08|25006|25P03|40|53|55P03|57|58)/
+const UNAVAILABLE_SQLSTATE = /^(08|25006|25P03|28P01|40|53|55P03|57|58)/
 const UNAVAILABLE_SYSTEM = /^(ECONN|ENOTFOUND|EAI_AGAIN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)/
-/** pg names these by their text only. */
-const UNAVAILABLE_MESSAGE = /^(Connection terminated|Client has encountered a connection error)/
+/** pg names these by their text only: a connection that broke under a statement, or before it. */
+const BROKEN_MESSAGE = /^(Connection terminated|Client has encountered a connection error)/
 /** No connection came free in time. */
 const POOL_EXHAUSTED_MESSAGE = /^timeout exceeded when trying to connect/
 const TOO_MANY_CONNECTIONS = '53300'
@@ -17,14 +17,32 @@ const TOO_MANY_CONNECTIONS = '53300'
  */
 export function storageFailure(error: unknown): 'STORAGE_UNAVAILABLE' | 'OVERLOADED' | undefined {
   if (!(error instanceof Error)) return undefined
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
+  const code = codeOf(error)
   if (code === TOO_MANY_CONNECTIONS || POOL_EXHAUSTED_MESSAGE.test(error.message)) return 'OVERLOADED'
-  const isAway =
-    UNAVAILABLE_SQLSTATE.test(code) || UNAVAILABLE_SYSTEM.test(code) || UNAVAILABLE_MESSAGE.test(error.message)
+  const isAway = UNAVAILABLE_SQLSTATE.test(code) || UNAVAILABLE_SYSTEM.test(code) || BROKEN_MESSAGE.test(error.message)
   return isAway ? 'STORAGE_UNAVAILABLE' : undefined
 }
 
 /** Whether doing the same later may help. */
 export function isStorageUnavailable(error: unknown): boolean {
   return storageFailure(error) !== undefined
+}
+
+/** Whether a connection that was there has gone. A new one may be had at once. */
+export function isBrokenConnection(error: Error): boolean {
+  return BROKEN_MESSAGE.test(error.message) || /^(57P0[12]|ECONNRESET|EPIPE)$/.test(codeOf(error))
+}
+
+/** Whether the server does not take our password (any more). */
+export function isPasswordRefused(error: unknown): boolean {
+  return error instanceof Error && codeOf(error) === '28P01'
+}
+
+/** https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html */
+export function isConflict(error: Error): boolean {
+  return /^(40001|40P01)$/.test(codeOf(error))
+}
+
+function codeOf(error: Error): string {
+  return 'code' in error && typeof error.code === 'string' ? error.code : ''
 }

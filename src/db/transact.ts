@@ -1,15 +1,16 @@
 import pRetry from 'p-retry'
 import type { Db, Trx } from './database.ts'
-import { isStorageUnavailable } from './storage-errors.ts'
+import { isBrokenConnection, isConflict, isStorageUnavailable } from './storage-errors.ts'
 
 /** How long one transaction is tried for. */
 const TRY_FOR_MS = 5_000
 const WAITS = { minTimeout: 20, maxTimeout: 500, factor: 2, randomize: true, retries: 100 }
 
 /**
- * Runs a transaction; again when it lost against another one (a deadlock, a serialization failure), and when its COMMIT
- * had no answer, as after a failover: it may have been carried out or not. So `work` must see what an earlier run of it
- * has written, and then give the same answer without writing it twice.
+ * Runs a transaction; again when it lost against another one (a deadlock, a serialization failure), when its connection
+ * broke under it, as one from before a restart does, and when its COMMIT had no answer, as after a failover: it may have
+ * been carried out or not. So `work` must see what an earlier run of it has written, and then give the same answer without
+ * writing it twice.
  */
 export async function transact<T>(db: Db, work: (trx: Trx) => Promise<T>): Promise<T> {
   let mayBeCommitted = false
@@ -30,7 +31,8 @@ export async function transact<T>(db: Db, work: (trx: Trx) => Promise<T>): Promi
     {
       ...WAITS,
       maxRetryTime: TRY_FOR_MS,
-      shouldRetry: ({ error }) => isConflict(error) || (mayBeCommitted && isStorageUnavailable(error)),
+      shouldRetry: ({ error }) =>
+        isConflict(error) || isBrokenConnection(error) || (mayBeCommitted && isStorageUnavailable(error)),
     },
   )
 }
@@ -45,9 +47,4 @@ export async function persist<T>(forMs: number, work: () => Promise<T>): Promise
     maxRetryTime: forMs,
     shouldRetry: ({ error }) => isStorageUnavailable(error),
   })
-}
-
-/** https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html */
-function isConflict(error: Error): boolean {
-  return 'code' in error && (error.code === '40001' || error.code === '40P01')
 }

@@ -9,10 +9,15 @@ export interface VaultSettings {
   readonly auth: VaultAuth
 }
 
-/** A token, or what to log in with; `settings` names where that comes from. */
-type VaultAuth =
-  | { readonly token: string }
-  | { readonly mount: string; readonly body: Record<string, string>; readonly settings: string }
+/** A token, or what to log in with. */
+type VaultAuth = { readonly token: string } | VaultLogin
+
+export interface VaultLogin {
+  readonly mount: string
+  readonly body: Record<string, string>
+  /** The names of the settings that the body comes from. */
+  readonly settings: string
+}
 
 const PATH: Rule<string> = {
   mustBe: 'a path of letters, digits, _, - and . separated by slashes',

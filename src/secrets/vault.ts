@@ -1,7 +1,7 @@
 import { isSet } from './environment.ts'
 import type { ReadSecrets, SecretName, SecretSource } from './secret-source.ts'
 import type { Env } from './settings.ts'
-import { readVaultSettings, TOKEN, type VaultSettings } from './vault-settings.ts'
+import { readVaultSettings, TOKEN, type VaultLogin, type VaultSettings } from './vault-settings.ts'
 
 /** Where each secret is, under the mount and the prefix. */
 const PLACES: Record<SecretName, { path: string; field: string }> = {
@@ -20,6 +20,12 @@ const PLACES: Record<SecretName, { path: string; field: string }> = {
   INDEX_KEY: { path: 'keys', field: 'index-key' },
 }
 
+/** What reads are allowed by; `usableUntilMs` is by the process's own clock, `performance.now()`. */
+interface Session {
+  readonly token: string
+  readonly usableUntilMs: number
+}
+
 const CALL_TIMEOUT_MS = 5_000
 const MAX_ANSWER_BYTES = 64 * 1024
 
@@ -31,9 +37,18 @@ class VaultError extends Error {
 /**
  * Secrets in HashiCorp Vault, in a key-value engine of version 2, and nowhere else: one that is set in the environment
  * too is a problem. Each path is read once, each call takes at most 5 s. In production Vault must be reached over https,
- * or on loopback.
+ * or on loopback. A login serves the reads of half its token's life, as Vault keeps every token until it expires.
  */
 export function vaultSecrets(env: Env, production: boolean): SecretSource {
+  let session: Session | undefined
+
+  async function openSession(vault: VaultSettings, signal: AbortSignal): Promise<Session> {
+    if ('token' in vault.auth) return { token: vault.auth.token, usableUntilMs: 0 }
+    if (session && performance.now() < session.usableUntilMs) return session
+    session = await login(vault, vault.auth, signal)
+    return session
+  }
+
   return {
     async read(names, signal): Promise<ReadSecrets> {
       const values: Partial<Record<SecretName, string>> = {}
@@ -42,7 +57,7 @@ export function vaultSecrets(env: Env, production: boolean): SecretSource {
         .filter((name) => isSet(env, name))
         .map((name) => `${name}: must come from Vault alone; unset it and ${name}_FILE here`)
       const vault = await readVaultSettings(env, production, problems, signal)
-      const token = vault && (await login(vault, signal).catch(collect(problems)))
+      const token = vault && (await openSession(vault, signal).catch(collect(problems)))?.token
       if (!token) return { values, missing, problems }
 
       const answers = new Map<string, Promise<Record<string, unknown> | undefined>>()
@@ -59,15 +74,16 @@ export function vaultSecrets(env: Env, production: boolean): SecretSource {
           missing[name] = `put it in Vault, field ${field} of ${path} under VAULT_PATH_PREFIX`
         else problems.push(`${name}: must be text in Vault, field ${field} of ${path} under VAULT_PATH_PREFIX`)
       }
+      // A token that was revoked is refused; the next read shall log in.
+      if (problems.length > 0) session = undefined
       return { values, missing, problems: [...new Set(problems)] }
     },
   }
 }
 
 /** https://developer.hashicorp.com/vault/api-docs/auth/approle#login-with-approle, and the same for Kubernetes */
-async function login(vault: VaultSettings, signal: AbortSignal): Promise<string> {
-  const { auth } = vault
-  if ('token' in auth) return auth.token
+async function login(vault: VaultSettings, auth: VaultLogin, signal: AbortSignal): Promise<Session> {
+  const loggedInAt = performance.now()
   const init = { method: 'POST', body: JSON.stringify(auth.body) }
   const answer = await call(vault, `auth/${auth.mount}/login`, init, signal)
   if (answer.status === 400 || answer.status === 403)
@@ -75,7 +91,8 @@ async function login(vault: VaultSettings, signal: AbortSignal): Promise<string>
   if (answer.status === 404) throw new VaultError('VAULT_AUTH_MOUNT: must be where the auth method is mounted (404)')
   const token = TOKEN.parse(String(field(field(answer.body, 'auth'), 'client_token') ?? ''))
   if (!token) throw unexpected(answer.status, 'the login')
-  return token
+  const seconds = Number(field(field(answer.body, 'auth'), 'lease_duration') ?? 0)
+  return { token, usableUntilMs: loggedInAt + (seconds * 1_000) / 2 }
 }
 
 /**

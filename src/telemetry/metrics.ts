@@ -136,6 +136,12 @@ export function createMetrics() {
         },
       })
     },
+    secretsReads: new Counter({
+      name: 'secrets_reads_total',
+      help: 'Reads of the secrets while running: unchanged, changed, refused (something needs a restart), failed.',
+      labelNames: ['outcome'],
+      registers,
+    }),
     logLinesDropped: new Counter({
       name: 'log_lines_dropped_total',
       help: 'Log writes given up because the reader of the log stood still and the buffer was full.',

@@ -1,12 +1,14 @@
 import type { Context } from '../context.ts'
-import { recordRejectedCode, type Try, takeTry } from '../db/challenges.ts'
+import { openCodeKeyId, recordRejectedCode, type Try, takeTry } from '../db/challenges.ts'
 import { abortSignature, settleSignature, signSignature } from '../db/signature-states.ts'
 import { persist } from '../db/transact.ts'
+import type { KeyRing } from '../domain/keys.ts'
 import { isSealedCode } from '../domain/one-time-code.ts'
 import type { Signature } from '../domain/signature.ts'
 import { type Transaction, transactionDigest } from '../domain/transaction.ts'
 import { AppError } from '../errors.ts'
 import { currentSignature, endOf, latestChallenge } from './current.ts'
+import { ringWith } from './known-keys.ts'
 
 export interface CompleteSignature {
   caller: string
@@ -16,7 +18,7 @@ export interface CompleteSignature {
   transaction: Transaction
 }
 
-type Ctx = Pick<Context, 'db' | 'keys' | 'metrics'>
+type Ctx = Pick<Context, 'db' | 'keys' | 'readSecretsAgain' | 'log' | 'metrics'>
 
 /** A try that was taken is judged, even if the database goes away for so long in between. */
 const JUDGE_FOR_MS = 5_000
@@ -35,11 +37,11 @@ export async function completeSignature(ctx: Ctx, input: CompleteSignature): Pro
     throw new AppError('TRANSACTION_MISMATCH', 'the transaction differs from the one started; the signature is aborted')
   }
 
-  const taken = await takeTry(ctx.db, signatureId)
+  const { taken, ring } = await takeTryWithKey(ctx, signatureId)
   if (!taken?.live) throw await refusal(ctx, input)
 
   const { challengeId } = taken
-  if (!isSealedCode(ctx.keys.code, taken.code, code, { challengeId, transactionDigest: signature.transactionDigest })) {
+  if (!isSealedCode(ring, taken.code, code, { challengeId, transactionDigest: signature.transactionDigest })) {
     throw await rejection(ctx, signatureId, taken)
   }
 
@@ -50,6 +52,22 @@ export async function completeSignature(ctx: Ctx, input: CompleteSignature): Pro
   }
   ctx.metrics.signatures.inc({ status: 'SIGNED' })
   return currentSignature(ctx, caller, signatureId)
+}
+
+/** Takes a try only when the key to judge it by is at hand: a customer's try is never lost to a rotation under way. */
+async function takeTryWithKey(ctx: Ctx, signatureId: string): Promise<{ taken: Try | undefined; ring: KeyRing }> {
+  const ring = ctx.keys.code
+  const taken = await takeTry(ctx.db, signatureId, knownIds(ring))
+  if (taken) return { taken, ring }
+  const keyId = await openCodeKeyId(ctx.db, signatureId)
+  if (keyId === undefined || knownIds(ring).includes(keyId)) return { taken, ring }
+  const newer = await ringWith(ctx, 'code', keyId)
+  return { taken: await takeTry(ctx.db, signatureId, knownIds(newer)), ring: newer }
+}
+
+/** '' where no code was sealed: then any is wrong. */
+function knownIds(ring: KeyRing): string[] {
+  return ['', ...ring.byId.keys()]
 }
 
 /** Records that a code was wrong, and gives what its caller is told. */

@@ -4,7 +4,7 @@ import { latestStarts, type Start } from '../db/starts.ts'
 import { candidatesOf, drawSeed, nextCandidate } from '../domain/fallback.ts'
 import { countryOf } from '../domain/phone.ts'
 import { type CompiledRoutes, compileRoutes, matchRoute, type Route, type RoutingRequest } from '../domain/routing.ts'
-import { unseal } from '../domain/sealed.ts'
+import { openSealed } from './known-keys.ts'
 
 export interface SimulatedRouting {
   signatures: number
@@ -13,9 +13,11 @@ export interface SimulatedRouting {
   moves: { from: string; to: string; signatures: number }[]
 }
 
+type Ctx = Pick<Context, 'db' | 'keys' | 'readSecretsAgain' | 'log'>
+
 /** Compares who would be first in line by a draft with who is by the table in force, over the latest signatures. */
 export async function simulateRoutingTable(
-  ctx: Pick<Context, 'db' | 'keys'>,
+  ctx: Ctx,
   { routes, signatures: limit }: { routes: Route[]; signatures: number },
 ): Promise<SimulatedRouting> {
   const now = compileRoutes((await findRoutingTable(ctx.db))?.routes ?? [])
@@ -25,7 +27,7 @@ export async function simulateRoutingTable(
   let signatures = 0
   let unmoved = 0
   for await (const start of latestStarts(ctx.db, limit)) {
-    const request = requestOf(ctx, start)
+    const request = await requestOf(ctx, start)
     const [from, to] = [firstInLine(now, start, request), firstInLine(draft, start, request)]
     signatures += 1
     if (from === to) unmoved += 1
@@ -37,8 +39,8 @@ export async function simulateRoutingTable(
   return { signatures, unmoved, moves: [...moves.values()].toSorted((a, b) => b.signatures - a.signatures) }
 }
 
-function requestOf({ keys }: Pick<Context, 'keys'>, start: Start): RoutingRequest {
-  const phone = unseal(keys.pii, start.phone, start.id)
+async function requestOf(ctx: Ctx, start: Start): Promise<RoutingRequest> {
+  const phone = await openSealed(ctx, start.phone, start.id)
   const { amount, transactionType, customerSegment, channel, createdAt } = start
   return { phone, country: countryOf(phone), amount, transactionType, customerSegment, channel, at: createdAt }
 }

@@ -43,6 +43,12 @@ test('a fresh database gets every migration, a current one none', async () => {
   expect(await catalog(fresh)).toEqual(await catalog(current))
 })
 
+test('a schema that a newer version has brought further is left as it is', async () => {
+  const db = await database('migrated')
+  await sql`INSERT INTO kysely_migration (name, timestamp) VALUES ('9999_of_a_newer_version', '')`.execute(db)
+  expect(await migrate(db, 'up')).toEqual([])
+})
+
 test('migrations leave one version of the routing table, with one route, for text messages over Twilio', async () => {
   expect(await current.selectFrom('routing_table').selectAll().execute()).toEqual([
     {
@@ -141,6 +147,32 @@ test('taking version_the_routing_table back keeps the rows in force that the old
       ],
     },
   ])
+})
+
+test('attempts without an outcome and leases given back survive taking recover_deliveries back, and coming again', async () => {
+  const db = await database('migrated')
+  await downTo(db, '0005_recover_deliveries')
+  const signature = await insertSignature(db)
+  const id = randomUUID()
+  await insertChallenge(db, signature.id, { id, lease_expires_at: null, ...CODE_FIELDS })
+  await insert(db, 'attempt', { challenge_id: id, number: 1, started_at: '2026-01-01T00:00:01Z' })
+
+  expect(await migrate(db, 'down')).toEqual(['0005_recover_deliveries'])
+  const attempts = () => db.selectFrom('attempt').selectAll().execute()
+  expect(await attempts()).toMatchObject([{ outcome: 'unknown', ended_at: new Date('2026-01-01T00:00:01Z') }])
+  expect(await db.selectFrom('challenge').select('lease_expires_at').execute()).toEqual([
+    { lease_expires_at: new Date('2026-01-01T00:00:00Z') },
+  ])
+  // What the version before writes is taken as it is.
+  await insert(db, 'attempt', {
+    challenge_id: id,
+    number: 2,
+    outcome: 'sent',
+    started_at: new Date(),
+    ended_at: new Date(),
+  })
+  expect(await migrate(db, 'up')).toContain('0005_recover_deliveries')
+  expect(await attempts()).toHaveLength(2)
 })
 
 test('signatures and challenges survive version_the_routing_table, back and forth', async () => {

@@ -11,6 +11,8 @@ export interface FakeVault extends AsyncDisposable {
   mode: VaultMode
   /** The token that reads need, and that logins give. */
   token: string
+  /** How long a login's token is said to live. */
+  leaseSeconds: number
   /** What the body of a login must be, by the path of the auth method's mount. */
   readonly logins: Map<string, Record<string, string>>
   /** The fields of each secret, by its path in the KV v2 engine mounted at `secret`. */
@@ -28,6 +30,7 @@ export async function startFakeVault(): Promise<FakeVault> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     mode: 'normal',
     token: 'hvs.fake-vault-token',
+    leaseSeconds: 0,
     logins: new Map(),
     secrets: new Map(),
     requests: [],
@@ -60,7 +63,9 @@ async function answer(vault: FakeVault, request: IncomingMessage, response: Serv
     if (!expected) return refuse(404, 'no handler for route')
     const given = (await json(request)) as Record<string, unknown>
     const accepted = Object.entries(expected).every(([name, value]) => given[name] === value)
-    return accepted ? reply(200, { auth: { client_token: vault.token } }) : refuse(400, 'invalid role or secret ID')
+    return accepted
+      ? reply(200, { auth: { client_token: vault.token, lease_duration: vault.leaseSeconds } })
+      : refuse(400, 'invalid role or secret ID')
   }
   if (headers['x-vault-token'] !== vault.token) return refuse(403, 'permission denied', 'invalid token')
   const [, secret] = /^\/v1\/secret\/data\/(.+)$/.exec(path) ?? []

@@ -94,6 +94,8 @@ test('without any setting everything has its default, with an embedded database 
     databasePoolSize: 20,
     retentionMs: undefined,
     logLevel: 'info',
+    secretsRefreshMs: 30_000,
+    readAgain: undefined,
     keys: undefined,
   })
 })
@@ -132,6 +134,7 @@ test('every setting can be set', async () => {
     DATABASE_POOL_SIZE: '10',
     RETENTION_DAYS: '30',
     LOG_LEVEL: 'silent',
+    SECRETS_REFRESH_SECONDS: '3600',
   })
   expect(config).toEqual({
     production: true,
@@ -170,6 +173,8 @@ test('every setting can be set', async () => {
     databasePoolSize: 10,
     retentionMs: 30 * 24 * 3_600_000,
     logLevel: 'silent',
+    secretsRefreshMs: 3_600_000,
+    readAgain: undefined,
     keys: {
       code: { currentId: 'c1', byId: new Map([['c1', Buffer.alloc(32, 1)]]) },
       pii: {
@@ -244,6 +249,9 @@ test.for([
   ['DELIVERY_BACKOFF_MS', '0'],
   ['DELIVERY_BACKOFF_MS', '5001'],
   ['LOG_LEVEL', 'INFO'],
+  ['SECRETS_REFRESH_SECONDS', '0'],
+  ['SECRETS_REFRESH_SECONDS', '3601'],
+  ['SECRETS_REFRESH_SECONDS', '1.5'],
   ['TWILIO_API_URL', 'ftp://api.twilio.com'],
   ['TWILIO_API_URL', 'https://api.twilio.com?'],
   ['TWILIO_API_URL', 'https://api.twilio.com/#x'],
@@ -329,6 +337,16 @@ test('a secret can come from a file, without the white space around it', async (
   const path = await file('token', '\ta-token-from-a-file\r\n\n')
   const config = await loadConfig({ ...TWILIO, TWILIO_AUTH_TOKEN: '', TWILIO_AUTH_TOKEN_FILE: path })
   expect(config.twilio?.authToken).toBe('a-token-from-a-file')
+})
+
+test('what comes from a file can be read again, with the same rules as at the start', async () => {
+  const path = await file('rotated', 'first')
+  const config = await loadConfig({ ...TWILIO, TWILIO_AUTH_TOKEN: '', TWILIO_AUTH_TOKEN_FILE: path })
+  await writeFile(path, 'second')
+  const { signal } = new AbortController()
+  expect(await config.readAgain?.(signal)).toMatchObject({ twilio: { authToken: 'second' } })
+  await writeFile(path, 'no token')
+  await expect(config.readAgain?.(signal)).rejects.toThrow('TWILIO_AUTH_TOKEN: must be a token without white space')
 })
 
 test('a secret that is set twice is refused', async () => {

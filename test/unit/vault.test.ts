@@ -83,6 +83,26 @@ test('Kubernetes logs in with the service account, at another mount if told so',
   expect((await loadConfig(env)).twilio?.authToken).toBe('from-vault')
 })
 
+test('a login serves the reads after it for half of its life, and no longer once Vault refuses it', async () => {
+  vault.logins.set('approle', { role_id: 'the-role-id', secret_id: 'the-secret-id' })
+  env = { ...env, VAULT_AUTH: 'approle', VAULT_ROLE_ID: 'the-role-id', VAULT_SECRET_ID: 'the-secret-id' }
+  const logins = () => vault.requests.filter(({ method }) => method === 'POST').length
+  const { signal } = new AbortController()
+
+  vault.leaseSeconds = 3_600
+  const { readAgain } = await loadConfig(env)
+  store('providers/twilio', { 'account-sid': SID, 'auth-token': 'rotated', 'from-number': '+15005550006' })
+  expect(await readAgain?.(signal)).toMatchObject({ twilio: { authToken: 'rotated' } })
+  expect(logins()).toBe(1)
+
+  vault.token = 'hvs.after-a-revocation'
+  vault.leaseSeconds = 0
+  await expect(readAgain?.(signal)).rejects.toThrow('Vault refused the read (403)')
+  expect(await readAgain?.(signal)).toMatchObject({ twilio: { authToken: 'rotated' } })
+  await readAgain?.(signal)
+  expect(logins()).toBe(3)
+})
+
 test('the mount, prefix and namespace can be set', async () => {
   vault.secrets.set('bank/signing/keys', {
     'code-keys': `other:${key(1)}`,

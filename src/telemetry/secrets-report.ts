@@ -1,0 +1,39 @@
+import type { Logger } from './logger.ts'
+import type { Metrics } from './metrics.ts'
+
+/** What became of secrets that were read again, by their names. */
+interface SecretsRead {
+  readonly changed: readonly string[]
+  /** Lines that never hold a value. */
+  readonly refused: readonly string[]
+  readonly secrets: { readonly keys: { readonly code: CurrentKey; readonly pii: CurrentKey } | undefined }
+}
+
+interface CurrentKey {
+  readonly currentId: string
+}
+
+/** Tells operators what came of reading the secrets again: of each problem once, for as long as it lasts. */
+export function reportSecretsReads({ log, metrics }: { log: Logger; metrics: Metrics }) {
+  let told = ''
+  const isNews = (problems: readonly string[]) => {
+    const before = told
+    told = problems.join('\n')
+    return told !== before
+  }
+  return {
+    onRead({ changed, refused, secrets: { keys } }: SecretsRead): void {
+      const outcome = changed.length > 0 ? 'changed' : 'unchanged'
+      metrics.secretsReads.inc({ outcome: refused.length > 0 ? 'refused' : outcome })
+      const current = keys && { code_key_id: keys.code.currentId, pii_key_id: keys.pii.currentId }
+      if (changed.length > 0) log.info({ secrets: changed, ...current }, 'secrets changed')
+      if (!isNews(refused)) return
+      if (refused.length > 0) log.warn({ problems: refused }, 'changed secrets not taken over')
+      else log.info('secrets read without a problem again')
+    },
+    onError(error: unknown, problems: readonly string[]): void {
+      metrics.secretsReads.inc({ outcome: 'failed' })
+      if (isNews(problems)) log.error({ problems, error }, 'secrets not read, the last ones stay')
+    },
+  }
+}

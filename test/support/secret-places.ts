@@ -1,0 +1,85 @@
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { startFakeVault } from './fake-vault.ts'
+
+/** Where a service finds its secrets, outside its environment. */
+export interface SecretPlace extends AsyncDisposable {
+  /** The settings that lead there. */
+  env: Record<string, string>
+  /** Puts secrets there, in the place of those of the same names. */
+  put(secrets: Record<string, string>): Promise<void>
+  /** Makes it unreadable, until it is mended. */
+  spoil(): Promise<void>
+  mend(): Promise<void>
+}
+
+/** What may be kept elsewhere of a service's environment. */
+export function secretsOf(env: Record<string, string>): Record<string, string> {
+  const isSecret = /^(DATABASE_URL|(TWILIO|VONAGE|FCM)_(?!API_URL|TIMEOUT).*|(CODE|PII)_KEYS|INDEX_KEY)$/
+  return Object.fromEntries(Object.entries(env).filter(([name]) => isSecret.test(name)))
+}
+
+/** A file for each secret. */
+export async function secretFiles(secrets: Record<string, string>): Promise<SecretPlace> {
+  const directory = await mkdtemp(join(tmpdir(), 'secrets-'))
+  const aside = `${directory}-aside`
+  async function put(changed: Record<string, string>) {
+    for (const [name, value] of Object.entries(changed)) {
+      await writeFile(join(directory, `${name}.new`), `${value}\n`)
+      await rename(join(directory, `${name}.new`), join(directory, name))
+    }
+  }
+  await put(secrets)
+  return {
+    env: Object.fromEntries(
+      Object.keys(secrets).flatMap((name) => [
+        [name, ''],
+        [`${name}_FILE`, join(directory, name)],
+      ]),
+    ),
+    put,
+    spoil: () => rename(directory, aside),
+    mend: () => rename(aside, directory),
+    async [Symbol.asyncDispose]() {
+      await rm(directory, { recursive: true, force: true })
+      await rm(aside, { recursive: true, force: true })
+    },
+  }
+}
+
+/** A Vault that holds them. */
+export async function secretsInVault(secrets: Record<string, string>): Promise<SecretPlace> {
+  const vault = await startFakeVault()
+  async function put(changed: Record<string, string>) {
+    for (const [name, value] of Object.entries(changed)) {
+      const { path, field } = placeOf(name)
+      vault.secrets.set(path, { ...vault.secrets.get(path), [field]: value })
+    }
+  }
+  await put(secrets)
+  return {
+    env: {
+      ...Object.fromEntries(Object.keys(secrets).map((name) => [name, ''])),
+      SECRETS_SOURCE: 'vault',
+      VAULT_ADDR: vault.url,
+      VAULT_TOKEN: vault.token,
+    },
+    put,
+    async spoil() {
+      vault.mode = 'sealed'
+    },
+    async mend() {
+      vault.mode = 'normal'
+    },
+    [Symbol.asyncDispose]: () => vault[Symbol.asyncDispose](),
+  }
+}
+
+/** As the README says where they are kept. */
+function placeOf(name: string): { path: string; field: string } {
+  const [, vendor, rest = name] = /^(TWILIO|VONAGE|FCM|DATABASE)_(.*)$/.exec(name) ?? []
+  const folder =
+    vendor === undefined ? 'keys' : vendor === 'DATABASE' ? 'database' : `providers/${vendor.toLowerCase()}`
+  return { path: `signature-router/${folder}`, field: rest.toLowerCase().replaceAll('_', '-') }
+}

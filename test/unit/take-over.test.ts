@@ -1,0 +1,93 @@
+import { expect, test } from 'vitest'
+import { loadConfig } from '../../src/config.ts'
+import { takeOver } from '../../src/secrets/take-over.ts'
+
+const key = (byte: number) => Buffer.alloc(32, byte).toString('base64')
+
+const ENV = {
+  DATABASE_URL: 'postgres://router:first@db/signatures?sslmode=disable',
+  TWILIO_ACCOUNT_SID: `AC${'0'.repeat(32)}`,
+  TWILIO_AUTH_TOKEN: 'twilio-token',
+  TWILIO_FROM_NUMBER: '+15005550006',
+  CODE_KEYS: `c1:${key(1)}`,
+  PII_KEYS: `p1:${key(2)}`,
+  INDEX_KEY: key(3),
+}
+const VONAGE = { VONAGE_API_KEY: 'vonage-key', VONAGE_API_SECRET: 'vonage-secret', VONAGE_FROM: 'Bank' }
+
+/** What a process that was started with ENV makes of these changes. */
+async function after(changes: Record<string, string>, env: Record<string, string> = ENV) {
+  return takeOver(await loadConfig(env), await loadConfig({ ...env, ...changes }))
+}
+
+test('secrets that are the same change nothing', async () => {
+  expect(await after({})).toMatchObject({ changed: [], refused: [] })
+})
+
+test.for([
+  ['CODE_KEYS', `c2:${key(4)},c1:${key(1)}`],
+  ['CODE_KEYS', `c1:${key(1)},c2:${key(4)}`],
+  ['PII_KEYS', `p2:${key(4)},p1:${key(2)}`],
+  ['PII_KEYS', `p2:${key(4)}`],
+  ['TWILIO_ACCOUNT_SID', `AC${'1'.repeat(32)}`],
+  ['TWILIO_AUTH_TOKEN', 'new-token'],
+  ['TWILIO_AUTH_TOKEN_PREVIOUS', 'twilio-token'],
+  ['TWILIO_FROM_NUMBER', '+15005550007'],
+  ['VONAGE_API_KEY', 'new-key'],
+  ['VONAGE_API_SECRET', 'new-secret'],
+  ['VONAGE_FROM', 'Bank 2'],
+  ['VONAGE_SIGNATURE_SECRET', 'first-signature-secret'],
+  ['DATABASE_URL', 'postgres://router:second@db/signatures?sslmode=disable'],
+  ['DATABASE_URL', 'postgres://router@db/signatures?sslmode=disable&password=second'],
+] as const)('%s is taken over and named: %s', async ([name, value]) => {
+  const read = await loadConfig({ ...ENV, ...VONAGE, [name]: value })
+  const taken = await after({ [name]: value }, { ...ENV, ...VONAGE })
+  expect(taken).toMatchObject({ changed: [name], refused: [] })
+  const { databaseUrl, twilio, vonage, keys } = read
+  expect(taken.secrets).toMatchObject({ databaseUrl, twilio, vonage, keys })
+})
+
+test('the order of keys counts, as the first is current', async () => {
+  const two = { ...ENV, CODE_KEYS: `c1:${key(1)},c2:${key(4)}` }
+  expect(await after({ CODE_KEYS: `c2:${key(4)},c1:${key(1)}` }, two)).toMatchObject({
+    changed: ['CODE_KEYS'],
+    secrets: { keys: { code: { currentId: 'c2' } } },
+  })
+})
+
+test.for([
+  ['DATABASE_URL', 'postgres://router:first@other/signatures?sslmode=disable'],
+  ['DATABASE_URL', 'postgres://router:first@db:5433/signatures?sslmode=disable'],
+  ['DATABASE_URL', 'postgres://router:first@db/others?sslmode=disable'],
+  ['DATABASE_URL', 'postgres://another:first@db/signatures?sslmode=disable'],
+  ['DATABASE_URL', 'postgres://router:first@db/signatures?sslmode=require'],
+  ['DATABASE_URL', ''],
+  ['INDEX_KEY', key(9)],
+  ['CODE_KEYS', `c2:${key(4)},c1:${key(9)}`],
+  ['PII_KEYS', `p1:${key(9)}`],
+] as const)('%s stays as it was and is named, without a value: %s', async ([name, value]) => {
+  const { changed, refused, secrets } = await after({ [name]: value, TWILIO_AUTH_TOKEN: 'new-token' })
+  expect(changed).toEqual(['TWILIO_AUTH_TOKEN'])
+  expect(refused).toEqual([expect.stringMatching(new RegExp(`^${name}: `))])
+  expect(refused.join()).not.toContain(value || 'nothing')
+  const { databaseUrl, keys } = await loadConfig(ENV)
+  expect(secrets).toMatchObject({ databaseUrl, keys, twilio: { authToken: 'new-token' } })
+})
+
+test('a vendor that comes or goes needs a restart', async () => {
+  const came = await after(VONAGE)
+  expect(came).toMatchObject({ changed: [], secrets: { vonage: undefined } })
+  expect(came.refused).toEqual(['VONAGE_*: credentials that come or go need a restart'])
+  const gone = { TWILIO_ACCOUNT_SID: '', TWILIO_AUTH_TOKEN: '', TWILIO_FROM_NUMBER: '' }
+  const went = await after(gone)
+  expect(went).toMatchObject({ changed: [], secrets: { twilio: { authToken: 'twilio-token' } } })
+  expect(went.refused).toEqual(['TWILIO_*: credentials that come or go need a restart'])
+})
+
+test('keys that come or go need a restart', async () => {
+  const { DATABASE_URL, ...embedded } = ENV
+  const { changed, refused, secrets } = await after({ CODE_KEYS: '', PII_KEYS: '', INDEX_KEY: '' }, embedded)
+  expect(changed).toEqual([])
+  expect(refused).toEqual([expect.stringContaining('need a restart')])
+  expect(secrets.keys?.code.currentId).toBe('c1')
+})
