@@ -91,6 +91,8 @@ export interface VendorRequest {
 /** An authenticated request that a fault may befall. */
 export interface Exchange {
   target: FaultTarget
+  /** E.164, as far as it is told; undefined where no phone number is called. */
+  phone?: string | undefined
   /** What the vendor says when it won't. */
   refusal?: Answer | undefined
   /** Does what was asked. Without a message nothing was sent, without a plan no receipts follow. */

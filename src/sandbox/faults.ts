@@ -5,12 +5,18 @@ import { isObject, parseJson, send } from './http.ts'
 import type { ScriptedReceipt } from './receipts.ts'
 
 /**
- * What goes wrong with one call: the next one of `provider`, or the next one that sends, whoever's it is. Every fault
- * may wait first (`latencyMs`) and may say that the message had left all the same (`sent`), as Twilio warns of a 500. A
+ * What goes wrong with one call: the next one of `provider`, or the next one that sends, whoever's it is, and with `to`
+ * the next one to that number. Every fault may wait first (`latencyMs`) and may say that the message had left all the same (`sent`), as Twilio warns of a 500. A
  * fault of `latencyMs` alone is a slow but normal answer. A message that was sent, by a normal answer or by `sent`, is
  * followed by just these `receipts` instead of the usual ones.
  */
-export type Fault = { provider?: FaultTarget; latencyMs?: number; sent?: boolean; receipts?: ScriptedReceipt[] } & (
+export type Fault = {
+  provider?: FaultTarget
+  to?: string
+  latencyMs?: number
+  sent?: boolean
+  receipts?: ScriptedReceipt[]
+} & (
   | { latencyMs: number }
   | { receipts: ScriptedReceipt[] }
   /** An error answer in the vendor's form; without a `code` of the vendor's kind, the vendor's usual one for the status. */
@@ -41,6 +47,7 @@ const CODE: Fields[string] = [isCode, 'a whole number from 1 to 99999 or a name 
 
 const FIELDS: Fields = {
   provider: [(value) => TARGETS.includes(value as FaultTarget), `one of ${TARGETS.join(', ')}`],
+  to: [(value) => typeof value === 'string' && /^\+[1-9]\d{6,14}$/.test(value), 'a phone number in E.164'],
   latencyMs: LATENCY,
   sent: FLAG,
   receipts: [Array.isArray, 'a list of receipts'],
@@ -65,11 +72,13 @@ export function parseFaults(json: string): { faults: Fault[] } | { problems: str
   return problems.length > 0 ? { problems } : { faults: value.next as Fault[] }
 }
 
-/** Takes the first fault that fits a call. */
-export function takeFault(faults: Fault[], target: FaultTarget): Fault | undefined {
+/** Takes the first fault that fits a call, to that number if it is to one. */
+export function takeFault(faults: Fault[], target: FaultTarget, phone?: string): Fault | undefined {
   // A fault for anybody is for a call that sends, not for the token that is fetched before it.
   const isAnybodys = target !== 'fcm-token'
-  const index = faults.findIndex(({ provider }) => (provider ? provider === target : isAnybodys))
+  const index = faults.findIndex(
+    ({ provider, to }) => (provider ? provider === target : isAnybodys) && (to === undefined || to === phone),
+  )
   return index < 0 ? undefined : faults.splice(index, 1)[0]
 }
 

@@ -106,14 +106,14 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
   }
 
   async function carryOut(
-    { target, refusal, accept }: Exchange,
+    { target, phone, refusal, accept }: Exchange,
     dialect: Dialect,
     call: Pick<SimulatedCall, 'headers' | 'form' | 'json'>,
     response: ServerResponse,
     startedMs: number,
   ): Promise<void> {
     if (target !== 'fcm-token') record(target, call)
-    const fault = takeFault(faults, target)
+    const fault = takeFault(faults, target, phone)
     const sent = fault?.sent && !refusal ? await keep(accept(), fault) : undefined
     if (fault?.latencyMs) await delay(fault.latencyMs, undefined, { signal: stop.signal })
     response.setHeaders(new Map(Object.entries(dialect.headers(startedMs))))

@@ -47,6 +47,7 @@ export function twilioApi({ accountSid, authToken }: TwilioAccount): Dialect {
   function exchange(target: 'twilio-sms' | 'twilio-voice', form: URLSearchParams, refusal?: Answer): Exchange {
     return {
       target,
+      phone: form.get('To') ?? undefined,
       refusal,
       accept() {
         const createdAt = new Date()

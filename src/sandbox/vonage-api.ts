@@ -63,6 +63,7 @@ export function vonageApi(account: VonageAccount): Dialect {
       if (method === 'GET') return { status: 200, type: SUCCESS.type, body: { value: 10.28, autoReload: false } }
       return {
         target: 'vonage-sms',
+        phone: isObject(json) ? `+${json.to}` : undefined,
         refusal: refusal(json),
         accept: () => accept(json as Record<string, unknown>, account),
       }

@@ -167,6 +167,14 @@ describe('a fault', () => {
     expect((await sms(sandbox)).status).toBe(202)
   })
 
+  test('for one number waits for a call to it, of whichever vendor', async () => {
+    sandbox.failNext({ to: '+34600111333', status: 500 }, { to: '+34600111333', status: 503 })
+    expect((await text(sandbox)).status).toBe(201)
+    expect((await sms(sandbox)).status).toBe(202)
+    expect((await text(sandbox, { To: '+34600111333' })).status).toBe(500)
+    expect((await sms(sandbox, { to: '34600111333' })).status).toBe(503)
+  })
+
   test('of 429 says how long to wait', async () => {
     sandbox.failNext({ status: 429, retryAfterSeconds: 2 }, { status: 429, retryAfterSeconds: 3 })
     expect((await text(sandbox)).headers.get('retry-after')).toBe('2')
@@ -310,6 +318,7 @@ describe('faults over HTTP', () => {
           { provider: 'pigeon', status: 500 },
           { status: 500, code: 'no such code' },
           { status: 500, code: 0 },
+          { status: 500, to: 'somebody' },
         ],
         more: true,
       }),
@@ -331,6 +340,7 @@ describe('faults over HTTP', () => {
         'next[10].provider must be one of twilio-sms, twilio-voice, vonage-sms, fcm-push, fcm-token',
         'next[11].code must be a whole number from 1 to 99999 or a name such as UNAVAILABLE',
         'next[12].code must be a whole number from 1 to 99999 or a name such as UNAVAILABLE',
+        'next[13].to must be a phone number in E.164',
       ],
     })
     expect((await text(sandbox)).status).toBe(201)
