@@ -1,10 +1,25 @@
 import { defineConfig } from 'vitest/config'
+import { BaseSequencer, type TestSpecification } from 'vitest/node'
+
+/** What takes longest begins first, so that nothing else waits for it at the end. */
+const LONGEST = ['chaos', 'receipt-orders', 'embedded-postgres', 'fallback-matrix', 'resend-races', 'floods']
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification) => {
+      const at = LONGEST.findIndex((name) => moduleId.endsWith(`/${name}.test.ts`))
+      return at < 0 ? LONGEST.length : at
+    }
+    return files.toSorted((a, b) => rank(a) - rank(b))
+  }
+}
 
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: 'test/support/global-setup.ts',
     reporters: ['default', ['json', { outputFile: 'node_modules/.cache/test-report.json' }]],
+    sequence: { sequencer: LongestFirst },
     // Most tests wait for something more than they compute.
     maxWorkers: 3,
     testTimeout: 30_000,

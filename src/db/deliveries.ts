@@ -25,7 +25,8 @@ export interface DeliveredChallenge extends Pick<Challenge, 'id' | 'signatureId'
 
 /**
  * Writes down that a provider is about to be called. Commits by itself, before the call. False when it must not be made:
- * the challenge was closed, or its lease has run out and others take this process for dead.
+ * the challenge was closed, a receipt has told that a call before was taken, or the lease has run out and others take this
+ * process for dead.
  */
 export async function beginAttempt(db: Db, challengeId: string, number: number, startedAt: Date): Promise<boolean> {
   const begun = await db

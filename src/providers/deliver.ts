@@ -60,7 +60,7 @@ export function createDeliver({ policy, health, obstacle, metrics, log, clock }:
         return undefined
       })
       if (isBegun === undefined) return 'STORAGE_UNAVAILABLE'
-      return isBegun ? undefined : 'CHALLENGE_CLOSED'
+      return isBegun ? undefined : 'NOT_PENDING'
     }
 
     async function call(number: number): Promise<void> {

@@ -74,7 +74,7 @@ test.each<{ what: string; fault: Fault; verb: 'opens' | 'closes' }>([
 test('of many who come at once when the 30 seconds are over, one call tries the provider', async () => {
   const replica = await open(app)
   passTime(OPEN_MS)
-  app.sandbox.failNext({ provider: 'twilio-sms', latencyMs: 500 })
+  app.sandbox.failNext({ provider: 'twilio-sms', latencyMs: 3_000 })
 
   const answers = await Promise.all(times(10, null).map(() => replica.client.startSignature(startRequest())))
 

@@ -176,11 +176,23 @@ test('a receipt of a challenge that failed brings the SID and changes nothing el
   expect(codeIn(app.sandbox.messages[0]?.body)).toMatch(/^\d{6}$/)
 })
 
+test('a message that is reported before its call could be made again is not sent twice', async () => {
+  app.sandbox.failNext({ reset: true, sent: true, receipts: [{ status: 'sent', beforeAnswer: true }] })
+  const { challenge } = await app.client.startSignature(startRequest())
+  expect(challenge).toMatchObject({
+    status: ChallengeStatus.SENT,
+    deliveryStatus: DeliveryStatus.SENT,
+    providerChallengeId: app.sandbox.messages[0]?.sid,
+  })
+  expect(app.sandbox.calls).toHaveLength(1)
+})
+
 test('what is reported of a call that seemed to have failed is not held against the message that was taken', async () => {
   const { client } = await app.replica({ DELIVERY_RETRIES: '1' })
   app.sandbox.failNext(
-    { reset: true, sent: true, receipts: [{ status: 'undelivered', errorCode: 30003, beforeAnswer: true }] },
-    { receipts: [{ status: 'delivered', delayMs: 300 }] },
+    { reset: true, sent: true, receipts: [{ status: 'undelivered', errorCode: 30003, delayMs: 150 }] },
+    // The first word comes while this call is under way.
+    { latencyMs: 450, receipts: [{ status: 'delivered', delayMs: 300 }] },
   )
 
   const { challenge } = await client.startSignature(startRequest())

@@ -8,7 +8,7 @@ import { seededRandom } from '../support/seeded-random.ts'
 import { connect, killLeftovers, ownDatabase, type ServiceProcess, serve } from '../support/service-process.ts'
 
 /** `MALFORMED=200000` tries as many as the long run does. */
-const COUNT = Number(process.env.MALFORMED ?? 10_000)
+const COUNT = Number(process.env.MALFORMED ?? 6_000)
 const SEED = Number(process.env.SEED ?? 1)
 const AT_ONCE = 50
 /** Each connection ends after so many, so that none hides what another one broke. */
@@ -64,7 +64,7 @@ test(
       }
     }
 
-    const warmUp = Math.min(COUNT / 4, 10_000)
+    const warmUp = Math.min(COUNT / 2, 10_000)
     await sendMany(0, warmUp)
     const beforeMib = await residentMib(service)
     await sendMany(warmUp, COUNT)
@@ -72,7 +72,8 @@ test(
     // 1: what HTTP/2 itself forbids.
     const faults = [...outcomes].filter(([outcome]) => /: (Internal|Unknown|HTTP 5\d\d|reset (?!1$).*)$/.test(outcome))
     expect(faults).toEqual([])
-    expect(service.output.stdout).not.toMatch(/"level":"(error|fatal)"/)
+    const lines = service.output.stdout.split('\n')
+    expect(lines.filter((line) => /"level":"(error|fatal)"/.test(line))).toEqual([])
     expect((await residentMib(service)) - beforeMib).toBeLessThan(50)
     await connect(service.grpcUrl).startSignature(startRequest())
     const told = {
@@ -82,5 +83,5 @@ test(
     }
     if (process.env.MALFORMED) process.stderr.write(`${JSON.stringify(told, null, 2)}\n`)
   },
-  20_000 + COUNT * 10,
+  60_000 + COUNT * 10,
 )

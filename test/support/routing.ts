@@ -70,7 +70,7 @@ export async function forceTable({ db }: { db: Db }, version: number, ...provide
 export async function listeners({ db }: { db: Db }): Promise<number[]> {
   const { rows } = await sql<{ pid: number }>`
     SELECT pid FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name = 'signature-router listener' AND query LIKE 'LISTEN%'
+    WHERE datname = current_database() AND application_name = 'signature-router listener' AND query ~ '^(LISTEN|SELECT$)'
     ORDER BY pid
   `.execute(db)
   return rows.map(({ pid }) => pid)
