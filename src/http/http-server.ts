@@ -19,6 +19,8 @@ export interface HttpServer extends AsyncDisposable {
   serve(ctx: Context): void
 }
 
+const MAX_CONNECTIONS = 1_000
+
 interface Page {
   status: number
   type: string
@@ -90,6 +92,7 @@ export async function startHttpServer(
   // Node looks for what took too long every 30 s unless told.
   const limits = { requestTimeout: 10_000, headersTimeout: 5_000, connectionsCheckingInterval: 1_000 }
   const server = createServer(limits, (request, response) => keep(respond(request, response)))
+  server.maxConnections = MAX_CONNECTIONS
   server.listen(port, host)
   await once(server, 'listening')
 

@@ -67,12 +67,19 @@ export function translateErrors({ log }: Pick<Context, 'log'>, storageFailure: S
   }
 }
 
-/** Refuses calls before they do anything while too many wait for the database already. Probes don't need it. */
-export function refuseOverload({ isStorageBusy }: Pick<Context, 'isStorageBusy'>): Interceptor {
+/** Refuses calls before they do anything: while the server stops, or too many wait for the database already. Probes go on. */
+export function refuseCalls({ isStorageBusy }: Pick<Context, 'isStorageBusy'>, isStopping: () => boolean): Interceptor {
   return (next) => async (request) => {
-    if (isStorageBusy() && !request.service.typeName.startsWith('grpc.')) throw overloaded()
+    if (request.service.typeName.startsWith('grpc.')) return next(request)
+    if (isStopping()) throw shuttingDown()
+    if (isStorageBusy()) throw overloaded()
     return next(request)
   }
+}
+
+/** What callers are told who come while the server stops, or are still there at its end. */
+export function shuttingDown(): AppError {
+  return new AppError('SHUTTING_DOWN', 'the server is stopping')
 }
 
 function overloaded(): AppError {

@@ -11,10 +11,9 @@ import { RoutingService } from '../../gen/bank/signature/v1/routing_pb.ts'
 import { SignatureService } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { Health } from '../../gen/health/v1/health_pb.ts'
 import type { Context } from '../context.ts'
-import { AppError } from '../errors.ts'
 import { toConnectError } from './errors.ts'
 import { createHealth } from './health.ts'
-import { observeCalls, refuseOverload, type StorageFailure, translateErrors } from './observe.ts'
+import { observeCalls, refuseCalls, type StorageFailure, shuttingDown, translateErrors } from './observe.ts'
 import { addReflection } from './reflection.ts'
 import { createBodyReader } from './request-body.ts'
 import { routingService } from './routing-service.ts'
@@ -46,6 +45,7 @@ const PATIENCE_MS = 10_000
 export async function startRpcServer(ctx: Context, config: RpcServerConfig): Promise<RpcServer> {
   const health = createHealth([SignatureService.typeName, RoutingService.typeName])
   const shutdown = new AbortController()
+  let isStopping = false
 
   const router = createConnectRouter({
     grpcWeb: false,
@@ -57,7 +57,7 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
     binaryOptions: { readUnknownFields: false },
     maxTimeoutMs: MAX_TIMEOUT_MS,
     shutdownSignal: shutdown.signal,
-    interceptors: [translateErrors(ctx, config.storageFailure), refuseOverload(ctx)],
+    interceptors: [translateErrors(ctx, config.storageFailure), refuseCalls(ctx, () => isStopping)],
   })
   router.service(SignatureService, signatureService(ctx))
   router.service(RoutingService, routingService(ctx))
@@ -96,6 +96,7 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
   return {
     port: (server.address() as AddressInfo).port,
     async [Symbol.asyncDispose]() {
+      isStopping = true
       health.set(false)
       const closed = once(server, 'close')
       server.close()
@@ -103,7 +104,7 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
       for (const session of sessions) session.close()
       const overdue = AbortSignal.timeout(config.drainMs)
       await Promise.race([calls.idle(), once(overdue, 'abort')])
-      shutdown.abort(toConnectError(new AppError('SHUTTING_DOWN', 'the server is stopping')))
+      shutdown.abort(toConnectError(shuttingDown()))
       // A connection that was told to close does so with the last byte of its last stream.
       await Promise.race([closed, once(AbortSignal.timeout(ABORT_GRACE_MS), 'abort')])
       for (const socket of sockets) socket.destroy()

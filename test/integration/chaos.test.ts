@@ -8,7 +8,7 @@ import { runChaos } from '../../chaos/run.ts'
 const names = (kinds: readonly { name: string }[]) => kinds.map(({ name }) => name)
 
 test('two replicas lose nothing and accept nothing twice, whatever is killed, cut or away', async ({ signal }) => {
-  const report = await runChaos({ kills: 40, faults: 150, seconds: 240, seed: 7 }, signal)
+  const report = await runChaos({ kills: 24, faults: 90, seconds: 240, seed: 7 }, signal)
   expect(report.violations, reportText(report)).toEqual([])
   expect([...report.kills.keys()]).toEqual(expect.arrayContaining(names(KILL_POINTS)))
   expect([...report.faults.keys()]).toEqual(expect.arrayContaining(names([...PROVIDER_FAULTS, ...SYSTEM_FAULTS])))

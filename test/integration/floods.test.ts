@@ -25,7 +25,7 @@ const { startSignature, listSignatures, watchSignature } = SignatureService.meth
 const START = pathOf(startSignature)
 const MIB = 1024 * 1024
 const FRAME_BYTES = 16_384
-const FLOOD_MS = 1_500
+const FLOOD_MS = 800
 /** What the process may need more than before: three hundred streams may each hold a megabyte. Not held back, clients take gigabytes. */
 const MOST_MIB = 400
 /** For probes and other clients, on a machine that has more to do. */

@@ -120,7 +120,7 @@ function permutations<T>(items: readonly T[]): T[][] {
 }
 
 function sample(count: number, seed: number): Event[][] {
-  return fc.sample(fc.array(fc.constantFrom(...EVENTS), { minLength: 1, maxLength: 9 }), { numRuns: count, seed })
+  return fc.sample(fc.array(fc.constantFrom(...EVENTS), { minLength: 1, maxLength: 6 }), { numRuns: count, seed })
 }
 
 test.each([
