@@ -130,7 +130,7 @@ export function checkFault(world: World, customer: Customer, attempts: number): 
   const least = fault.told === 'SENT' ? 1 : 0
   if (!isRight || messages > fault.messages || messages < Math.min(least, fault.messages)) {
     const wanted = `wanted ${fault.told} after ${fault.attempts} attempts, ${fault.messages} messages`
-    violate(world, 'a provider fault means what DESIGN says', `${fault.name} (${key}): ${got}; ${wanted}`)
+    violate(world, 'a provider fault leads to what it should', `${fault.name} (${key}): ${got}; ${wanted}`)
   }
 }
 

@@ -23,7 +23,7 @@ const UNPROVEN = { attempts: 1, messages: 1, told: 'UNKNOWN' } as const
 
 const throughout = (fault: Fault): Fault[] => [fault, fault, fault, fault]
 
-/** Every kind of a provider's failure that DESIGN names. */
+/** Every kind of a provider's failure. */
 export const PROVIDER_FAULTS: readonly ProviderFault[] = [
   { name: '429', faults: [{ status: 429 }], ...NOT_SENT },
   { name: '429 retry after 1 s', faults: [{ status: 429, retryAfterSeconds: 1 }], ...NOT_SENT },

@@ -1,13 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { seededRandom } from '../test/support/seeded-random.ts'
 import { checkTables } from './clear-text.ts'
-import { type Customer, newCustomer, play, SCRIPTS } from './customers.ts'
+import { newCustomer } from './customers.ts'
 import { SYSTEM_FAULTS, type SystemFault } from './faults.ts'
-import { checkCustomer, checkFault, createDatabaseCheck } from './invariants.ts'
+import { checkCustomer, createDatabaseCheck } from './invariants.ts'
 import { KILL_POINTS, type KillPoint } from './kill-points.ts'
-import { PROVIDER_FAULTS, type ProviderFault } from './provider-faults.ts'
+import { PROVIDER_FAULTS } from './provider-faults.ts'
 import type { Report } from './report.ts'
 import { startWorld } from './setup.ts'
+import { createVisits, crowd, type Visits } from './visits.ts'
 import { count, inject, violate, type World } from './world.ts'
 
 export interface ChaosOptions {
@@ -22,8 +23,6 @@ export interface ChaosOptions {
 }
 
 const KILLS_AT_ONCE = 12
-const CUSTOMERS_AT_ONCE = 40
-const VISIT_EVERY_MS = 100
 const PROVIDER_FAULTS_AT_ONCE = 8
 /** Of the faults beyond one of each kind. */
 const SYSTEM_SHARE = 20
@@ -101,64 +100,6 @@ function deal<T>(random: (below: number) => number, kinds: readonly T[], length:
 
 async function inTurn<T>(all: readonly T[], isOver: () => boolean, each: (one: T, index: number) => Promise<void>) {
   for (const [index, one] of all.entries()) if (!isOver()) await each(one, index)
-}
-
-type Visits = ReturnType<typeof createVisits>
-
-/** Who is being served right now, each checked when they are done. */
-function createVisits(world: World) {
-  const open = new Set<Promise<void>>()
-
-  function begin(customer: Customer): Promise<void> {
-    const visit = play(world, customer)
-      .catch((error) => violate(world, 'a definite answer', `${customer.key}: ${error.stack}`))
-      .then(() => checkCustomer(world, customer))
-      .finally(() => open.delete(visit))
-    open.add(visit)
-    return visit
-  }
-
-  return {
-    begin,
-    open: () => open.size,
-    all: () => Promise.all(open),
-    /** A start that a provider's fault befalls and nothing else. */
-    async provider(fault: ProviderFault, home: number): Promise<void> {
-      const customer = newCustomer(world, { script: 'sign', home, fault })
-      inject(world, `${fault.name} (${customer.key})`)
-      world.sandbox.failNext(...(fault.faults ?? []).map((one) => ({ ...one, to: customer.phone })))
-      if (fault.cut) {
-        const { traps } = world.replicas[home === 0 ? 0 : 1].vendor
-        const to = `To=${encodeURIComponent(customer.phone)}`
-        const holds = fault.cut === 'before' ? 'request' : 'answer'
-        traps.add({ holds, sees: (_, since) => since.includes(to), fire: (reset) => reset() })
-      }
-      await begin(customer)
-      const [row] = await world.query(
-        `SELECT count(attempt.number)::int AS attempts FROM idempotency_key
-           JOIN challenge USING (signature_id) LEFT JOIN attempt ON attempt.challenge_id = challenge.id WHERE key = $1`,
-        [customer.key],
-      )
-      const attempts = Number(row?.attempts)
-      if (customer.repeats > 0) {
-        violate(world, 'served at the first try once a fault is over', `${customer.key} asked ${customer.repeats} more`)
-      }
-      checkFault(world, customer, attempts)
-      if (attempts > 0) count(world.faults, fault.name)
-    },
-  }
-}
-
-/** Customers of all kinds, some of them impatient. */
-async function crowd(world: World, visits: Visits, random: (below: number) => number, quiet: AbortSignal) {
-  while (!quiet.aborted) {
-    if (visits.open() < CUSTOMERS_AT_ONCE) {
-      const script = SCRIPTS[random(SCRIPTS.length)] ?? 'sign'
-      const patienceMs = random(10) === 0 ? 50 + random(600) : 2_000 + random(6_000)
-      visits.begin(newCustomer(world, { script, home: random(2), patienceMs }))
-    }
-    await sleep(VISIT_EVERY_MS)
-  }
 }
 
 const REACHED_WITHIN_MS = 6_000

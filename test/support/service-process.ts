@@ -25,10 +25,10 @@ export function killLeftovers(): void {
   for (const child of children) child.kill('SIGKILL')
 }
 
-/** Runs main.ts with these arguments and nothing in its environment but these settings. Disposing kills it. */
-export function run(args: string[], env: Env) {
-  const child = spawn(process.execPath, [join(ROOT, 'src/main.ts'), ...args], {
-    cwd: ROOT,
+/** Runs a checkout's main.ts with these arguments and nothing in its environment but these settings. Disposing kills it. */
+export function run(args: string[], env: Env, root = ROOT) {
+  const child = spawn(process.execPath, [join(root, 'src/main.ts'), ...args], {
+    cwd: root,
     env: { PATH, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -65,8 +65,8 @@ export function run(args: string[], env: Env) {
 }
 
 /** Starts the service, on free ports unless told others, and waits until it says where it listens. */
-export async function serve(env: Env) {
-  const service = run([], { ...PORTS, ...env })
+export async function serve(env: Env, root = ROOT) {
+  const service = run([], { ...PORTS, ...env }, root)
   try {
     const [, grpc] = await service.wrote('stderr', /^gRPC {2}(\S+)$/m)
     const [, http] = await service.wrote('stderr', /^HTTP {2}(\S+)\/metrics \/livez \/readyz$/m)
