@@ -16,8 +16,7 @@ import { watchHealth } from './providers/provider-health.ts'
 import { createProviders, createReceiptReaders, unknownProviders, type Vendors } from './providers/providers.ts'
 import type { WebhookUrl } from './providers/receipts.ts'
 import { startRpcServer } from './rpc/rpc-server.ts'
-import { startSandbox } from './sandbox/sandbox.ts'
-import { createSandboxAccounts } from './sandbox/sandbox-accounts.ts'
+import { openStandIn } from './sandbox/stand-in.ts'
 import { openLiveSecrets } from './secrets/live-secrets.ts'
 import { loadOrCreateLocalKeys } from './secrets/local-keys.ts'
 import type { Secrets } from './secrets/secrets.ts'
@@ -86,7 +85,10 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   const ending = new AbortController()
   starting.defer(() => ending.abort())
 
-  const sandbox = config.twilio || config.vonage || config.fcm ? undefined : starting.use(await openSandbox(config))
+  const sandbox =
+    config.twilio || config.vonage || config.fcm
+      ? undefined
+      : starting.use(await openStandIn({ host: config.host, port: config.sandboxPort }))
   const publicUrl = publicWebhookUrl(config.publicWebhookUrl ?? sandbox?.webhookUrl, http.port)
   const connectVendors = (secrets: Secrets) => {
     const vendors = vendorsOf(config, sandbox ?? secrets, clock, publicUrl)
@@ -238,22 +240,6 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
 export async function migrateDatabase(config: Config, direction: 'up' | 'down'): Promise<string[]> {
   await using embedded = config.databaseUrl === undefined ? await startEmbeddedPostgres(config) : undefined
   return await migrateTo(config.databaseUrl ?? embedded?.url ?? '', direction)
-}
-
-/** The sandbox, with credentials that only this process knows and where they are used. */
-async function openSandbox({ host, sandboxPort }: Config) {
-  const { twilio, vonage, fcm } = await createSandboxAccounts()
-  const sandbox = await startSandbox({ host, port: sandboxPort, twilio, vonage, fcm })
-  const apiUrl = sandbox.url
-  return {
-    url: apiUrl,
-    // Our own listener is at the same address.
-    webhookUrl: apiUrl.replace(/:\d+$/, ':0'),
-    twilio: { ...twilio, previousAuthToken: undefined, apiUrl },
-    vonage: { ...vonage, apiUrl },
-    fcm: { serviceAccount: { ...fcm, tokenUri: `${apiUrl}/token` }, apiUrl },
-    [Symbol.asyncDispose]: () => sandbox[Symbol.asyncDispose](),
-  }
 }
 
 /** Where vendors reach our webhooks. Port 0 in it is the port that the HTTP listener got. */

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Code } from '@connectrpc/connect'
 import { sql } from 'kysely'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
@@ -85,6 +86,33 @@ test('a start whose COMMIT never came about is carried out once', async () => {
   await lost.promise
   expect(await timeline(app, signature?.id ?? '')).toEqual(['SIGNATURE_STARTED', 'CHALLENGE_STARTED', 'CHALLENGE_SENT'])
   expect(home.sandbox.calls).toHaveLength(1)
+})
+
+test('a start whose COMMIT had no answer is found when the database comes back a moment later', async () => {
+  const lost = loseCommitOf('insert into "idempotency_key"')
+  const request = startRequest()
+  const answer = app.client.startSignature(request)
+  await lost
+  await wire.refuse()
+  await sleep(700)
+  await wire.accept()
+  expect((await answer).challenge?.providerChallengeId).toBe(home.sandbox.messages[0]?.sid)
+  expect(home.sandbox.calls).toHaveLength(1)
+})
+
+test('a transaction whose connection breaks in the middle is run again', async () => {
+  const broken = Promise.withResolvers<void>()
+  wire.traps.add({
+    sees: (said) => said.includes('insert into "signature"'),
+    holds: 'request',
+    fire(reset) {
+      reset()
+      broken.resolve()
+    },
+  })
+  const { signature } = await app.client.startSignature(startRequest())
+  await broken.promise
+  expect(await timeline(app, signature?.id ?? '')).toEqual(['SIGNATURE_STARTED', 'CHALLENGE_STARTED', 'CHALLENGE_SENT'])
 })
 
 test('what was sent is recorded once, though the COMMIT of the record had no answer', async () => {
