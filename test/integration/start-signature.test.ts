@@ -343,36 +343,6 @@ test('a signature aborted before the provider has answered stays aborted, and it
   })
 })
 
-test('a delivery whose process died is unknown once its lease has run out, and can be completed', async () => {
-  const request = startRequest()
-  const caller = new AbortController()
-  app.sandbox.failNext({ hang: true })
-  const call = app.sandbox.nextCall()
-  const dying = app.client.startSignature(request, { signal: caller.signal }).catch(() => {})
-  const code = codeIn((await call).form.get('Body') ?? '')
-  const { signatureId, challengeId } = await newest()
-  const repeat = async (): Promise<StartSignatureResponse> => (await survivor).client.startSignature(request)
-  const survivor = app.replica()
-  expect(await failure(repeat())).toMatchObject({ reason: 'IDEMPOTENCY_IN_PROGRESS' })
-
-  await sql`UPDATE challenge SET lease_expires_at = clock_timestamp() WHERE id = ${challengeId}`.execute(app.db)
-
-  const repeated = await repeat()
-  expect(repeated.signature).toMatchObject({ id: signatureId, status: SignatureStatus.PENDING })
-  expect(repeated.challenge).toMatchObject({
-    id: challengeId,
-    status: ChallengeStatus.PENDING,
-    deliveryStatus: DeliveryStatus.UNKNOWN,
-    providerChallengeId: '',
-  })
-  const completed = await (await survivor).client.completeSignature({ signatureId, code, transaction: transaction() })
-  expect(completed.signature).toMatchObject({ status: SignatureStatus.SIGNED })
-  expect(app.sandbox.calls).toHaveLength(1)
-
-  caller.abort()
-  await dying
-})
-
 test('more deliveries than database connections can hang without keeping a read waiting', async () => {
   const { signature } = await app.client.startSignature(startRequest())
   const signatureId = signature?.id ?? ''
