@@ -14,6 +14,8 @@ export interface SystemFault {
 }
 
 const SOON_MS = 1_000
+/** How long a fault that needs somebody to run into it waits for them. */
+const COME_WITHIN_MS = 6_000
 
 /** Every kind. */
 export const SYSTEM_FAULTS: readonly SystemFault[] = [
@@ -130,13 +132,14 @@ async function lock(world: World, statement: string): Promise<boolean> {
   try {
     await client.query('BEGIN')
     await client.query(statement)
-    let waiting = 0
-    for (let at = 0; at < 10; at++) {
-      await sleep(SOON_MS / 10)
-      waiting += (await client.query(WAITING)).rowCount ?? 0
+    let isWaitedFor = false
+    const startedAt = performance.now()
+    const heldMs = () => performance.now() - startedAt
+    for (; heldMs() < (isWaitedFor ? SOON_MS : COME_WITHIN_MS); await sleep(SOON_MS / 10)) {
+      isWaitedFor ||= Boolean((await client.query(WAITING)).rowCount)
     }
     await client.query('ROLLBACK')
-    return waiting > 0
+    return isWaitedFor
   } finally {
     await client.end()
   }
@@ -151,7 +154,7 @@ async function deadlock(world: World): Promise<boolean> {
     await client.query("SET deadlock_timeout = '400ms'")
     await client.query('BEGIN')
     await client.query("SELECT FROM challenge WHERE status IN ('PENDING', 'SENT') FOR UPDATE")
-    for (const end = Date.now() + SOON_MS; Date.now() < end; await sleep(5)) {
+    for (const end = Date.now() + COME_WITHIN_MS; Date.now() < end; await sleep(5)) {
       if ((await client.query(WAITING)).rowCount) break
     }
     const startedAt = performance.now()

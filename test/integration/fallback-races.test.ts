@@ -9,7 +9,7 @@ import { challengesOf, codesTold, history, setPaused, times } from '../support/h
 import { publish, route } from '../support/routing.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 
-const ROUNDS = 100
+const ROUNDS = 40
 const PATIENCE_MS = 10_000
 
 /** Twilio answers when it is told to; Vonage, behind it, at once. */

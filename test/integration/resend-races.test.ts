@@ -10,7 +10,7 @@ import { startHeldVendor } from '../support/held-vendor.ts'
 import { called, challengesOf, codesTold, history, times } from '../support/hops.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 
-const ROUNDS = 100
+const ROUNDS = 40
 
 let app: App
 let other: Awaited<ReturnType<App['replica']>>
