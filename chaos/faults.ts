@@ -15,7 +15,7 @@ export interface SystemFault {
 
 const SOON_MS = 1_000
 /** How long a fault that needs somebody to run into it waits for them. */
-const COME_WITHIN_MS = 6_000
+const COME_WITHIN_MS = 2_000
 
 /** Every kind. */
 export const SYSTEM_FAULTS: readonly SystemFault[] = [

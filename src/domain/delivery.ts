@@ -36,7 +36,8 @@ export type FailureClass = 'transient' | 'unknown' | 'unproven' | 'recipient' | 
 export interface Attempt {
   /** 1 for the first. */
   number: number
-  outcome: 'sent' | FailureClass
+  /** `not_made` when something came in its way after it was written down. */
+  outcome: 'sent' | 'not_made' | FailureClass
   providerErrorCode: string | null
   startedAt: Date
   endedAt: Date

@@ -51,7 +51,7 @@ export function createDeliver({ policy, health, obstacle, metrics, log, clock }:
     const fields = { provider: provider.name, challenge_id: message.challengeId }
     let result: ProviderResult | undefined
 
-    /** What keeps a call from being made; nothing when it is written down. */
+    /** What keeps a call from being made right now; nothing when it is written down. */
     async function whyNot(number: number, startedAt: Date): Promise<string | undefined> {
       const stands = obstacle(provider.name)
       if (stands) return stands.reason
@@ -60,17 +60,16 @@ export function createDeliver({ policy, health, obstacle, metrics, log, clock }:
         return undefined
       })
       if (isBegun === undefined) return 'STORAGE_UNAVAILABLE'
-      return isBegun ? undefined : 'NOT_PENDING'
+      if (!isBegun) return 'NOT_PENDING'
+      const since = deadline - performance.now() < LEAST_CALL_MS ? 'NO_TIME' : obstacle(provider.name)?.reason
+      if (since) attempts.push({ number, outcome: 'not_made', providerErrorCode: since, startedAt, endedAt: clock() })
+      return since
     }
 
     async function call(number: number): Promise<void> {
       const startedAt = clock()
       stopped = await whyNot(number, startedAt)
       if (stopped) throw new ProviderError(provider.name, stopped, 'ours')
-      if (deadline - performance.now() < LEAST_CALL_MS) {
-        attempts.push({ number, outcome: 'transient', providerErrorCode: 'NO_TIME', startedAt, endedAt: clock() })
-        throw new ProviderError(provider.name, 'NO_TIME', 'transient')
-      }
       const stopTimer = counted.latency.startTimer()
       const end = (status: 'success' | 'error', outcome: Attempt['outcome'], providerErrorCode: string | null) => {
         stopTimer({ status })
@@ -149,7 +148,7 @@ function outcomeOf(
   if (result) return { outcome: 'sent', ...result, attempts }
   const taken = attempts.some(({ outcome }) => outcome === 'unproven')
   if (taken || attempts.some(({ outcome }) => outcome === 'unknown')) return { outcome: 'unknown', taken, attempts }
-  const last = attempts.at(-1)
+  const last = attempts.findLast(({ outcome }) => outcome !== 'not_made')
   return {
     outcome: 'failed',
     reason: last?.outcome === 'recipient' ? 'DESTINATION_UNREACHABLE' : 'PROVIDER_UNAVAILABLE',

@@ -152,7 +152,8 @@ function reasonToGoOn(delivery: DeliveryOutcome): PassReason | undefined {
       const { reason, providerErrorCode, attempts } = delivery
       // What came in its way after it was chosen and before it was called.
       const isObstacle = providerErrorCode === 'PAUSED' || providerErrorCode === 'BREAKER_OPEN'
-      return attempts.length === 0 && isObstacle ? providerErrorCode : reason
+      const wasCalled = attempts.some(({ outcome }) => outcome !== 'not_made')
+      return isObstacle && !wasCalled ? providerErrorCode : reason
     }
   }
 }

@@ -4,6 +4,7 @@ import { Code, ConnectError, createClient } from '@connectrpc/connect'
 import { createGrpcTransport } from '@connectrpc/connect-node'
 import type { ServiceError } from '@grpc/grpc-js'
 import { SignatureService } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { ErrorInfoSchema } from '../../gen/google/rpc/error_details_pb.ts'
 import type { Sandbox } from '../../src/sandbox/sandbox.ts'
 import { codeIn, startRequest, transaction } from './app.ts'
 import { createGrpcJsClient } from './grpc-js.ts'
@@ -114,9 +115,9 @@ async function codeFrom(caller: Caller): Promise<number> {
 
 function codeOf(error: unknown): number {
   if (!(error instanceof ConnectError)) return (error as ServiceError).code
-  // Nothing was taken of either: a stream that came after GOAWAY, a connection that never was. gRPC's own clients say
-  // UNAVAILABLE or quietly open it elsewhere; Connect's has other words.
-  return /^connect ECONNRESET|NGHTTP2_REFUSED_STREAM/.test(error.rawMessage) ? Code.Unavailable : error.code
+  // The service's own errors all have an ErrorInfo. Where a connection goes, gRPC's own clients say UNAVAILABLE or quietly
+  // open another one; Connect's has other words.
+  return error.findDetails(ErrorInfoSchema).length === 0 ? Code.Unavailable : error.code
 }
 
 function describe(error: unknown): string {
