@@ -109,7 +109,9 @@ test('a resend and an abort at once end in an aborted signature without a live c
     expect(['RESENT', 'SIGNATURE_ABORTED']).toContain(resent)
     resends[resent as keyof typeof resends] += 1
     const challenges = await challengesOf(app, signatureId)
-    expect(challenges.map(({ status }) => status)).toEqual(times(called(app).length, 'CANCELLED'))
+    expect(new Set(challenges.map(({ status }) => status))).toEqual(new Set(['CANCELLED']))
+    // A challenge that is aborted before its call is not sent.
+    expect([challenges.length, challenges.length - 1]).toContain(called(app).length)
     for (const code of codesTold(app)) expect(await complete(signatureId, code)).toBe('SIGNATURE_ABORTED')
     expect(await row(app, 'signature', signatureId)).toMatchObject({ status: 'ABORTED' })
     app.sandbox.clear()
