@@ -13,7 +13,13 @@ import {
   wholeNumber,
 } from './secrets/settings.ts'
 import { vaultSecrets } from './secrets/vault.ts'
-import { ACCOUNT_SID, SENDER, serviceAccount, TOKEN, VENDOR_SECRETS } from './secrets/vendor-credentials.ts'
+import {
+  isWithoutVendors,
+  missingVendorSecrets,
+  readVendorSettings,
+  readVendors,
+  VENDOR_SECRETS,
+} from './secrets/vendors.ts'
 
 /** Everything a process is told at its start. */
 export interface Config extends Secrets {
@@ -78,15 +84,11 @@ export class ConfigError extends Error {
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
 const KEY_SECRETS: SecretName[] = ['CODE_KEYS', 'PII_KEYS', 'INDEX_KEY']
-/** What only receipts need, beside their vendor's credentials. */
-const RECEIPT_SECRETS: SecretName[] = ['TWILIO_AUTH_TOKEN_PREVIOUS', 'VONAGE_SIGNATURE_SECRET']
-const NEEDED_IN_PRODUCTION: SecretName[] = ['DATABASE_URL', ...VENDOR_SECRETS.Twilio, ...KEY_SECRETS]
-const SECRETS: SecretName[] = [
-  ...NEEDED_IN_PRODUCTION,
-  ...VENDOR_SECRETS.Vonage,
-  ...VENDOR_SECRETS.Firebase,
-  ...RECEIPT_SECRETS,
-]
+const NEEDED_IN_PRODUCTION: SecretName[] = ['DATABASE_URL', ...KEY_SECRETS]
+const SECRETS: SecretName[] = [...NEEDED_IN_PRODUCTION, ...VENDOR_SECRETS]
+
+const NO_VENDOR =
+  'TWILIO_*, VONAGE_* or FCM_SERVICE_ACCOUNT: the credentials of at least one vendor are required with NODE_ENV=production'
 
 const PORT = wholeNumber(0, 65_535)
 const HOST = matching(/^[\w.:%-]+$/, 'a host name or an IP address')
@@ -133,9 +135,7 @@ export async function loadConfig(
   const retentionDays = setting('RETENTION_DAYS', wholeNumber(1, 36_500), undefined)
   const url = httpUrl(production ? 'nowhere' : 'anywhere')
   const publicWebhookUrl = setting('PUBLIC_WEBHOOK_URL', url, undefined)
-  const twilioUrl = setting('TWILIO_API_URL', url, 'https://api.twilio.com')
-  const vonageUrl = setting('VONAGE_API_URL', url, 'https://api.nexmo.com')
-  const fcmUrl = setting('FCM_API_URL', url, 'https://fcm.googleapis.com')
+  const vendorSettings = readVendorSettings(setting, production, problems)
   const fromVault = setting('SECRETS_SOURCE', oneOf('environment', 'vault'), 'environment') === 'vault'
 
   const source = openSource ?? (fromVault ? vaultSecrets(env, production) : environmentSecrets(env))
@@ -149,10 +149,8 @@ export async function loadConfig(
   }
   const partly = (names: readonly SecretName[]) => names.some((name) => !missing[name])
   if (production) requireAll(NEEDED_IN_PRODUCTION, 'with NODE_ENV=production')
-  for (const [vendor, names] of Object.entries(VENDOR_SECRETS)) {
-    const required = production && vendor === 'Twilio'
-    if (!required && partly(names)) requireAll(names, `with the other ${vendor} credentials`)
-  }
+  if (production && isWithoutVendors(missing)) problems.push(NO_VENDOR)
+  for (const { name, why } of missingVendorSecrets(missing)) requireAll([name], why)
   if (!production) {
     if (!missing.DATABASE_URL) requireAll(KEY_SECRETS, 'with DATABASE_URL, the same for all replicas')
     else if (partly(KEY_SECRETS)) requireAll(KEY_SECRETS, 'with the other keys')
@@ -160,31 +158,17 @@ export async function loadConfig(
 
   const secret = settingReader(values, problems)
   const databaseUrl = secret('DATABASE_URL', DATABASE_URL, undefined)
-  const accountSid = secret('TWILIO_ACCOUNT_SID', ACCOUNT_SID, undefined)
-  const authToken = secret('TWILIO_AUTH_TOKEN', TOKEN, undefined)
-  const fromNumber = secret('TWILIO_FROM_NUMBER', SENDER, undefined)
-  const previousAuthToken = secret('TWILIO_AUTH_TOKEN_PREVIOUS', TOKEN, undefined)
-  const apiKey = secret('VONAGE_API_KEY', TOKEN, undefined)
-  const apiSecret = secret('VONAGE_API_SECRET', TOKEN, undefined)
-  const from = secret('VONAGE_FROM', SENDER, undefined)
-  const signatureSecret = secret('VONAGE_SIGNATURE_SECRET', TOKEN, undefined)
-  const account = secret('FCM_SERVICE_ACCOUNT', serviceAccount(production), undefined)
+  const vendors = readVendors(secret, vendorSettings, problems)
   const code = secret('CODE_KEYS', KEY_RING, undefined)
   const pii = secret('PII_KEYS', KEY_RING, undefined)
   const index = secret('INDEX_KEY', KEY, undefined)
 
   if (problems.length > 0) throw new ConfigError(problems)
   // Nothing is wrong, so each group is here whole or not at all.
-  const apiUrl = twilioUrl.replace(/\/*\/2010-04-01$/, '')
-  const twilio =
-    accountSid && authToken && fromNumber ? { accountSid, authToken, previousAuthToken, fromNumber, apiUrl } : undefined
-  const vonage =
-    apiKey && apiSecret && from ? { apiKey, apiSecret, signatureSecret, from, apiUrl: vonageUrl } : undefined
-  const fcm = account && { serviceAccount: account, apiUrl: fcmUrl }
   const keys = code && pii && index ? { code, pii, index } : undefined
   const retentionMs = retentionDays && retentionDays * 24 * 3_600_000
   // The environment of a running process never changes.
   const canChange = fromVault || SECRETS.some((name) => env[`${name}_FILE`])
   const readAgain = canChange ? (again: AbortSignal) => loadConfig(env, again, source) : undefined
-  return { ...settings, retentionMs, publicWebhookUrl, databaseUrl, twilio, vonage, fcm, keys, readAgain }
+  return { ...settings, retentionMs, publicWebhookUrl, databaseUrl, ...vendors, keys, readAgain }
 }

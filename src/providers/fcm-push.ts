@@ -1,11 +1,14 @@
 import type { FailureClass } from '../domain/delivery.ts'
-import { createAccessTokens, type ServiceAccount } from './google-access-token.ts'
+import { createAccessTokens } from './google-access-token.ts'
+import { type GoogleCredentials, readProjectId } from './google-token-source.ts'
 import { exchange, type HttpAnswer, isAccepted, isObject, jsonOf, proofOf, refusal } from './http-exchange.ts'
 import { type ChallengeMessage, ProviderError, type SignatureProvider, secondsLeft } from './provider.ts'
 import { pushTexts } from './texts.ts'
 
 export interface FcmPushConfig {
-  serviceAccount: ServiceAccount
+  credentials: GoogleCredentials
+  /** Undefined only with the metadata server, which knows it. */
+  projectId: string | undefined
   /** Without path, for example https://fcm.googleapis.com. */
   apiUrl: string
   /** For each call. */
@@ -31,11 +34,12 @@ const QUOTA_SECONDS = '60'
 
 /**
  * Push messages over Firebase Cloud Messaging, HTTP v1: https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages/send
- * They hold data only, so that the system shows nothing of them: the app does, and the code only when it is unlocked.
+ * On Android they hold data only, so that the system shows nothing of them: the app does. On iOS the system shows the
+ * question without the code, as Apple delivers data alone when it pleases. The app shows the code when it is unlocked.
  */
-export function createFcmPush({ serviceAccount, apiUrl, timeoutMs, clock }: FcmPushConfig): SignatureProvider {
-  const tokens = createAccessTokens({ provider: NAME, serviceAccount, scope: SCOPE, timeoutMs, clock })
-  const url = `${apiUrl}/v1/projects/${serviceAccount.projectId}/messages:send`
+export function createFcmPush({ credentials, projectId, apiUrl, timeoutMs, clock }: FcmPushConfig): SignatureProvider {
+  const tokens = createAccessTokens({ provider: NAME, credentials, scope: SCOPE, timeoutMs, clock })
+  let project = projectId
 
   async function send(body: object, signal: AbortSignal): Promise<HttpAnswer> {
     const token = await tokens.get(signal)
@@ -44,7 +48,8 @@ export function createFcmPush({ serviceAccount, apiUrl, timeoutMs, clock }: FcmP
       headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' },
       body: JSON.stringify(body),
     }
-    const answer = await exchange(NAME, url, init, signal)
+    project ??= await readProjectId(NAME, credentials, signal)
+    const answer = await exchange(NAME, `${apiUrl}/v1/projects/${project}/messages:send`, init, signal)
     // Tokens can end before their time: the next call gets another.
     if (answer.status === 401) tokens.forget(token)
     return answer
@@ -57,7 +62,7 @@ export function createFcmPush({ serviceAccount, apiUrl, timeoutMs, clock }: FcmP
     reportsDelivery: false,
     async sendChallenge(message, signal) {
       if (!message.pushToken) throw new ProviderError(NAME, 'NO_PUSH_TOKEN', 'recipient')
-      const answer = await send({ message: dataMessage(message, message.pushToken, clock()) }, signal)
+      const answer = await send({ message: pushMessage(message, message.pushToken, clock()) }, signal)
       const { name } = jsonOf(answer)
       if (!isAccepted(answer)) throw fcmRefusal(answer)
       if (typeof name !== 'string' || !MESSAGE_NAME.test(name)) {
@@ -73,27 +78,28 @@ export function createFcmPush({ serviceAccount, apiUrl, timeoutMs, clock }: FcmP
 }
 
 /** https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages#Message; every value of data is text. */
-function dataMessage(message: ChallengeMessage, token: string, now: Date) {
+function pushMessage(message: ChallengeMessage, token: string, now: Date) {
   const { signatureId, challengeId, code, transaction, locale, expiresAt } = message
+  const texts = pushTexts(transaction, locale)
   return {
     token,
     data: {
       signature_id: signatureId,
       challenge_id: challengeId,
-      ...pushTexts(transaction, locale),
+      ...texts,
       code,
       expires_at: expiresAt.toISOString(),
     },
     android: { priority: 'HIGH', ttl: `${secondsLeft(message, now)}s` },
     apns: {
-      // Apple allows a background message no higher priority:
-      // https://developer.apple.com/documentation/usernotifications/pushing-background-updates-to-your-app
+      // https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns
       headers: {
-        'apns-push-type': 'background',
-        'apns-priority': '5',
+        'apns-push-type': 'alert',
+        'apns-priority': '10',
         'apns-expiration': String(Math.floor(expiresAt.getTime() / 1_000)),
       },
-      payload: { aps: { 'content-available': 1 } },
+      // Mutable: the app's notification service extension gets the data before it is shown.
+      payload: { aps: { alert: { body: texts.text }, 'mutable-content': 1 } },
     },
   }
 }

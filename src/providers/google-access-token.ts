@@ -1,29 +1,18 @@
-import { createPrivateKey } from 'node:crypto'
-import { SignJWT } from 'jose'
-import { abortCode, exchange, isAccepted, jsonOf, refusal } from './http-exchange.ts'
+import { createTokenSource, type GoogleCredentials } from './google-token-source.ts'
+import { abortCode } from './http-exchange.ts'
 import { ProviderError } from './provider.ts'
-
-/** What the JSON file of a Google service account says of it. */
-export interface ServiceAccount {
-  projectId: string
-  clientEmail: string
-  /** PKCS #8, PEM. */
-  privateKey: string
-  /** For example https://oauth2.googleapis.com/token. */
-  tokenUri: string
-}
 
 interface AccessTokenConfig {
   /** Who asks, for errors. */
   provider: string
-  serviceAccount: ServiceAccount
+  credentials: GoogleCredentials
   scope: string
-  /** For one call to the token endpoint. */
+  /** For all that it takes to get one token. */
   timeoutMs: number
   clock: () => Date
 }
 
-/** The access tokens of a service account, one at a time. */
+/** Access tokens of Google, one at a time. */
 export interface AccessTokens {
   /**
    * A token that is good for a minute at least. Throws {@link ProviderError}, never of a class that says that a message
@@ -39,52 +28,20 @@ interface Token {
   usableUntilMs: number
 }
 
-/** https://developers.google.com/identity/protocols/oauth2/service-account: an hour at most. */
-const ASSERTION_SECONDS = 3_600
 const EARLY_MS = 60_000
-/** RFC 6749, section 5.2, for example invalid_grant. */
-const ERROR = /^[a-z_]{1,64}$/
-
 /**
- * Gets access tokens by the JWT bearer grant (RFC 7523). Callers at the same time share one call to the token endpoint,
- * which none of them ends by giving up. Throws a TypeError when the service account's key is no RSA key in PEM.
+ * Gets access tokens. Callers at the same time share one request, which none of them ends by giving up. Throws a TypeError
+ * when a service account's key is no RSA key in PEM.
  */
-export function createAccessTokens({
-  provider,
-  serviceAccount,
-  scope,
-  timeoutMs,
-  clock,
-}: AccessTokenConfig): AccessTokens {
-  const { clientEmail, tokenUri } = serviceAccount
-  const key = readKey(serviceAccount.privateKey)
+export function createAccessTokens({ timeoutMs, ...config }: AccessTokenConfig): AccessTokens {
+  const { provider, clock } = config
+  const fetchFresh = createTokenSource(config)
   let held: Token | undefined
   let fetching: Promise<Token> | undefined
 
   async function fetchToken(): Promise<Token> {
     const now = clock().getTime()
-    const issuedAt = Math.floor(now / 1_000)
-    const assertion = await new SignJWT({ scope })
-      .setProtectedHeader({ alg: 'RS256', typ: 'JWT' })
-      .setIssuer(clientEmail)
-      .setAudience(tokenUri)
-      .setIssuedAt(issuedAt)
-      .setExpirationTime(issuedAt + ASSERTION_SECONDS)
-      .sign(key)
-    const grant = new URLSearchParams({ grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', assertion })
-    const init = {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/x-www-form-urlencoded', Accept: 'application/json' },
-      body: grant.toString(),
-    }
-    const answer = await exchange(provider, tokenUri, init, AbortSignal.timeout(timeoutMs)).catch(nothingSent)
-    const { access_token: value, expires_in: seconds, error } = jsonOf(answer)
-    if (!isAccepted(answer)) {
-      throw refusal(provider, answer, typeof error === 'string' && ERROR.test(error) ? error : undefined)
-    }
-    if (typeof value !== 'string' || value === '' || typeof seconds !== 'number') {
-      throw new ProviderError(provider, 'UNUSABLE_TOKEN', 'transient')
-    }
+    const { value, seconds } = await fetchFresh(AbortSignal.timeout(timeoutMs))
     return { value, usableUntilMs: now + seconds * 1_000 - EARLY_MS }
   }
 
@@ -114,18 +71,6 @@ export function createAccessTokens({
       if (held?.value === token) held = undefined
     },
   }
-}
-
-function readKey(pem: string) {
-  const key = createPrivateKey(pem)
-  if (key.asymmetricKeyType !== 'rsa') throw new TypeError('the key of a Google service account must be an RSA key')
-  return key
-}
-
-/** Whatever went wrong with a token, no message has left. */
-function nothingSent(error: unknown): never {
-  if (!(error instanceof ProviderError)) throw error
-  throw new ProviderError(error.provider, error.providerErrorCode, 'transient')
 }
 
 async function orGivenUp<T>(provider: string, work: Promise<T>, signal: AbortSignal): Promise<T> {

@@ -75,8 +75,13 @@ export function refusal(
 
 /** The answer's body where it is a JSON object, else an empty object. What is in its fields is for the caller to check. */
 export function jsonOf({ body }: HttpAnswer): Record<string, unknown> {
+  return jsonIn(body)
+}
+
+/** The text where it is a JSON object, else an empty object. */
+export function jsonIn(text: string): Record<string, unknown> {
   try {
-    const value: unknown = JSON.parse(body)
+    const value: unknown = JSON.parse(text)
     return isObject(value) ? value : {}
   } catch {
     return {}

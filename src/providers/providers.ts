@@ -2,16 +2,15 @@ import type { Route } from '../domain/routing.ts'
 import { createFcmPush, type FcmPushConfig } from './fcm-push.ts'
 import type { SignatureProvider } from './provider.ts'
 import type { ReceiptReader } from './receipts.ts'
-import type { TwilioConfig } from './twilio.ts'
 import { twilioCallReceipts, twilioMessageReceipts } from './twilio-receipts.ts'
-import { createTwilioSms } from './twilio-sms.ts'
+import { createTwilioSms, type TwilioSmsConfig } from './twilio-sms.ts'
 import { createTwilioVoice } from './twilio-voice.ts'
 import { vonageReceipts } from './vonage-receipts.ts'
 import { createVonageSms, type VonageSmsConfig } from './vonage-sms.ts'
 
 /** The vendors that there are credentials for. */
 export interface Vendors {
-  twilio: TwilioConfig | undefined
+  twilio: (TwilioSmsConfig & { voiceFrom: string | undefined }) | undefined
   vonage: VonageSmsConfig | undefined
   fcm: FcmPushConfig | undefined
 }
@@ -19,7 +18,8 @@ export interface Vendors {
 /** Every provider of these vendors, by name. */
 export function createProviders({ twilio, vonage, fcm }: Vendors): Map<string, SignatureProvider> {
   const providers = [
-    ...(twilio ? [createTwilioSms(twilio), createTwilioVoice(twilio)] : []),
+    ...(twilio ? [createTwilioSms(twilio)] : []),
+    ...(twilio?.voiceFrom ? [createTwilioVoice({ ...twilio, voiceFrom: twilio.voiceFrom })] : []),
     ...(vonage ? [createVonageSms(vonage)] : []),
     ...(fcm ? [createFcmPush(fcm)] : []),
   ]
@@ -28,7 +28,7 @@ export function createProviders({ twilio, vonage, fcm }: Vendors): Map<string, S
 
 /** Readers for the receipts of these vendors. `publicUrl` is what the vendors are told, without path. */
 export function createReceiptReaders({ twilio, vonage }: Vendors, publicUrl: string): ReceiptReader[] {
-  const twilioConfig = twilio && {
+  const twilioConfig = twilio?.authToken && {
     accountSid: twilio.accountSid,
     authTokens: { current: twilio.authToken, previous: twilio.previousAuthToken ?? '' },
     publicUrl,

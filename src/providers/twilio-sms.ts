@@ -4,6 +4,13 @@ import { smsText } from './texts.ts'
 import { createTwilioProvider, type TwilioConfig } from './twilio.ts'
 import { TWILIO_MESSAGES_PATH } from './twilio-receipts.ts'
 
+export interface TwilioSmsConfig extends TwilioConfig {
+  /** An E.164 number, a short code, an alphanumeric sender id or a Messaging Service's SID. */
+  fromNumber: string
+}
+
+const MESSAGING_SERVICE = /^MG[0-9a-f]{32}$/i
+
 /** https://www.twilio.com/docs/api/errors */
 const MEANING: Record<number, FailureClass> = {
   21211: 'recipient', // not a valid phone number
@@ -21,7 +28,9 @@ const MEANING: Record<number, FailureClass> = {
 const MIN_VALIDITY_SECONDS = 1
 
 /** Text messages over Twilio's Messages API: https://www.twilio.com/docs/messaging/api/message-resource */
-export function createTwilioSms(config: TwilioConfig): SignatureProvider {
+export function createTwilioSms(config: TwilioSmsConfig): SignatureProvider {
+  const { fromNumber } = config
+  const sender = MESSAGING_SERVICE.test(fromNumber) ? { messagingServiceSid: fromNumber } : { from: fromNumber }
   return createTwilioProvider(config, {
     name: 'twilio-sms',
     channel: 'SMS',
@@ -30,7 +39,7 @@ export function createTwilioSms(config: TwilioConfig): SignatureProvider {
     create: (client, { phone, code, transaction, locale }, secondsLeft, callback) =>
       client.messages.createWithHttpInfo({
         to: phone,
-        from: config.fromNumber,
+        ...sender,
         body: smsText(code, transaction, locale, secondsLeft),
         validityPeriod: Math.max(MIN_VALIDITY_SECONDS, secondsLeft),
         ...callback,

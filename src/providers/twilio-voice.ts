@@ -4,6 +4,11 @@ import { voiceTwiml } from './texts.ts'
 import { createTwilioProvider, type TwilioConfig } from './twilio.ts'
 import { TWILIO_CALLS_PATH } from './twilio-receipts.ts'
 
+export interface TwilioVoiceConfig extends TwilioConfig {
+  /** The number that is shown as the caller's, E.164. */
+  voiceFrom: string
+}
+
 /** https://www.twilio.com/docs/api/errors */
 const MEANING: Record<number, FailureClass> = {
   13223: 'recipient', // not in the format of a phone number
@@ -28,7 +33,7 @@ const MAX_RING_SECONDS = 20
 const MIN_RING_SECONDS = 1
 
 /** Calls over Twilio's Calls API: https://www.twilio.com/docs/voice/api/call-resource */
-export function createTwilioVoice(config: TwilioConfig): SignatureProvider {
+export function createTwilioVoice(config: TwilioVoiceConfig): SignatureProvider {
   return createTwilioProvider(config, {
     name: 'twilio-voice',
     channel: 'VOICE',
@@ -37,7 +42,7 @@ export function createTwilioVoice(config: TwilioConfig): SignatureProvider {
     create: (client, { phone, code, transaction, locale }, secondsLeft, callback) =>
       client.calls.createWithHttpInfo({
         to: phone,
-        from: config.fromNumber,
+        from: config.voiceFrom,
         twiml: voiceTwiml(code, transaction, locale),
         timeout: Math.min(MAX_RING_SECONDS, Math.max(MIN_RING_SECONDS, secondsLeft)),
         ...callback,

@@ -7,11 +7,12 @@ import type { WebhookUrl } from './receipts.ts'
 
 export interface TwilioConfig {
   accountSid: string
-  authToken: string
+  /** What receipts are signed with. Without it none is asked for; it is then an API key that calls are made with. */
+  authToken: string | undefined
   /** The token before, which receipts may still be signed with. */
   previousAuthToken: string | undefined
-  /** E.164; for text messages an alphanumeric sender id too. */
-  fromNumber: string
+  /** What calls to the API are made with, if not the auth token. */
+  apiKey: { sid: string; secret: string } | undefined
   /** Without path, for example https://api.twilio.com. */
   apiUrl: string
   /** For each call. */
@@ -50,9 +51,13 @@ const SID = /^[A-Z]{2}[0-9a-f]{32}$/
 
 /** An adapter over Twilio's REST API, for one of its channels. */
 export function createTwilioProvider(
-  { accountSid, authToken, apiUrl, timeoutMs, clock, webhookUrl }: TwilioConfig,
+  { accountSid, authToken, apiKey, apiUrl, timeoutMs, clock, webhookUrl }: TwilioConfig,
   { name, channel, meanings, receiptsPath, create }: TwilioChannel,
 ): SignatureProvider {
+  const [user, password] = apiKey ? [apiKey.sid, apiKey.secret] : [accountSid, authToken]
+  // Reports that nobody could check would be no proof.
+  const reports = authToken === undefined ? undefined : webhookUrl
+
   /** The SDK for one call: it has neither a signal nor a base URL, and keeps no answer that it can't read. */
   function sdk(signal: AbortSignal) {
     const seen: { answer?: HttpAnswer } = {}
@@ -70,7 +75,8 @@ export function createTwilioProvider(
       },
     }
     // The SDK types its own class here, but calls nothing of it except request().
-    const client = twilio(accountSid, authToken, { httpClient: httpClient as unknown as twilio.RequestClient })
+    const options = { accountSid, httpClient: httpClient as unknown as twilio.RequestClient }
+    const client = twilio(user, password, options)
     return { client, seen }
   }
 
@@ -89,21 +95,23 @@ export function createTwilioProvider(
     name,
     channel,
     timeoutMs,
-    reportsDelivery: webhookUrl !== undefined,
+    reportsDelivery: reports !== undefined,
     async sendChallenge(message, signal) {
       const { client, seen } = sdk(signal)
-      const callback = webhookUrl ? { statusCallback: webhookUrl(receiptsPath, message) } : {}
+      const callback = reports ? { statusCallback: reports(receiptsPath, message) } : {}
       const { body } = await create(client, message, secondsLeft(message, clock()), callback)
       const sentAt = clock()
       if (!seen.answer) throw new Error('the SDK answered without a call')
       return { providerChallengeId: body.sid, providerProof: proofOf(seen.answer, sentAt), sentAt }
     },
     async isAvailable(signal) {
-      const { client } = sdk(signal)
-      return client.api.v2010
-        .accounts(accountSid)
-        .fetch()
-        .then(({ status }) => status === 'active')
+      const account = `${apiUrl}/2010-04-01/Accounts/${accountSid}`
+      const headers = { Authorization: basicAuth(user, password ?? ''), Accept: 'application/json' }
+      // An API key may not read its account (https://www.twilio.com/docs/iam/api-keys/keys-in-console). Our own numbers
+      // are the list that shows nothing of customers.
+      const url = apiKey ? `${account}/IncomingPhoneNumbers.json?PageSize=1` : `${account}.json`
+      return exchange(name, url, { method: 'GET', headers }, signal)
+        .then((answer) => isAccepted(answer) && (apiKey !== undefined || jsonOf(answer).status === 'active'))
         .catch(() => false)
     },
   }

@@ -10,9 +10,13 @@ export async function openStandIn(listen: { host: string; port: number }) {
     url: apiUrl,
     // The service's own listener is at the same address.
     webhookUrl: apiUrl.replace(/:\d+$/, ':0'),
-    twilio: { ...twilio, previousAuthToken: undefined, apiUrl },
+    twilio: { ...twilio, previousAuthToken: undefined, apiKey: undefined, voiceFrom: twilio.fromNumber, apiUrl },
     vonage: { ...vonage, apiUrl },
-    fcm: { serviceAccount: { ...fcm, tokenUri: `${apiUrl}/token` }, apiUrl },
+    fcm: {
+      credentials: { type: 'service_account' as const, ...fcm, tokenUri: `${apiUrl}/token` },
+      projectId: fcm.projectId,
+      apiUrl,
+    },
     [Symbol.asyncDispose]: () => sandbox[Symbol.asyncDispose](),
   }
 }

@@ -8,33 +8,37 @@ import { textOfTwiml } from './twiml.ts'
 export interface TwilioAccount {
   accountSid: string
   authToken: string
+  /** One that may do everything but read the account, as Twilio's standard keys. */
+  apiKey?: { sid: string; secret: string }
 }
 
 const JSON_TYPE = 'application/json;charset=utf-8'
-const PATH = /^\/2010-04-01\/Accounts\/([^/]*?)(\/Messages|\/Calls)?\.json$/
+const PATH = /^\/2010-04-01\/Accounts\/([^/]*?)(\/Messages|\/Calls|\/IncomingPhoneNumbers)?\.json$/
 const GSM_7 = /^[\f\n\r !-_a-~¡£¤¥§¿ÄÅÆÇÉÑÖØÜßàäåæèéìñòöøùüΓΔΘΛΞΠΣΦΨΩ€]*$/
 const GSM_7_TWO_SEPTETS = /[\f^{}\\[~\]|€]/g
 
-/** Twilio's Messages and Calls, and its account's state, over plain HTTP. */
-export function twilioApi({ accountSid, authToken }: TwilioAccount): Dialect {
+/** Twilio's Messages and Calls, and its account's state and empty list of numbers, over plain HTTP. */
+export function twilioApi({ accountSid, authToken, apiKey }: TwilioAccount): Dialect {
   return {
     success: { status: 201, type: JSON_TYPE },
     owns: (path) => path.startsWith('/2010-04-01/'),
     read({ method, path, authorization, form }) {
       const [, account, list] = PATH.exec(path) ?? []
       if (account === undefined) return error(404, undefined, `There is no resource at ${path}`)
-      if (!isBasic(authorization, accountSid, authToken)) {
+      const mayAsKey = list !== undefined && apiKey && isBasic(authorization, apiKey.sid, apiKey.secret)
+      if (!mayAsKey && !isBasic(authorization, accountSid, authToken)) {
         const headers = { 'WWW-Authenticate': 'Basic realm="Twilio API"' }
         return withHeaders(error(401, undefined, 'The account SID or the auth token is wrong'), headers)
       }
-      const allowed = list ? 'POST' : 'GET'
+      const allowed = list === '/Messages' || list === '/Calls' ? 'POST' : 'GET'
       if (method !== allowed) {
         return withHeaders(error(405, undefined, 'This method is not allowed here'), { Allow: allowed })
       }
       const stranger = account === accountSid ? undefined : error(404, undefined, `There is no resource at ${path}`)
       if (list === '/Messages') return exchange('twilio-sms', form, stranger ?? refuse(messageRefusal(form)))
       if (list === '/Calls') return exchange('twilio-voice', form, stranger ?? refuse(callRefusal(form)))
-      return stranger ?? { status: 200, type: JSON_TYPE, body: accountResource(accountSid) }
+      const body = list ? { incoming_phone_numbers: [] } : accountResource(accountSid)
+      return stranger ?? { status: 200, type: JSON_TYPE, body }
     },
     error,
     headers: (startedMs) => ({

@@ -1,5 +1,5 @@
 import type { Keys } from '../domain/keys.ts'
-import type { ServiceAccount } from './vendor-credentials.ts'
+import type { GoogleCredentials } from './google-credentials.ts'
 
 /** Everything that is read from where secrets are kept, each group whole or not at all. */
 export interface Secrets {
@@ -13,14 +13,18 @@ export interface Secrets {
   readonly keys: Keys | undefined
 }
 
-interface TwilioConfig {
+export interface TwilioConfig {
   readonly accountSid: string
-  /** A secret: never to be logged. */
-  readonly authToken: string
+  /** A secret: never to be logged. Receipts are signed with it; undefined only beside an API key, and then none are asked for. */
+  readonly authToken: string | undefined
   /** TWILIO_AUTH_TOKEN_PREVIOUS, a secret: the one before, which receipts may still be signed with. */
   readonly previousAuthToken: string | undefined
-  /** An E.164 number or an alphanumeric sender id. */
+  /** What calls to the API are made with instead of the auth token. Its secret is never to be logged. */
+  readonly apiKey: { readonly sid: string; readonly secret: string } | undefined
+  /** TWILIO_FROM_NUMBER: an E.164 number, a short code, an alphanumeric sender id or a Messaging Service's SID. */
   readonly fromNumber: string
+  /** TWILIO_VOICE_FROM, or else TWILIO_FROM_NUMBER where that is an E.164 number. Without one there are no calls. */
+  readonly voiceFrom: string | undefined
   /** Without a slash or the API's version at its end. */
   readonly apiUrl: string
 }
@@ -37,6 +41,8 @@ interface VonageConfig {
 }
 
 interface FcmConfig {
-  readonly serviceAccount: ServiceAccount
+  readonly credentials: GoogleCredentials
+  /** FCM_PROJECT_ID, or the credentials' own. Undefined only with the metadata server, which is asked. */
+  readonly projectId: string | undefined
   readonly apiUrl: string
 }

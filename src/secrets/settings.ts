@@ -23,6 +23,8 @@ export function settingReader(env: Env, problems: string[]) {
   }
 }
 
+export type SettingReader = ReturnType<typeof settingReader>
+
 export function oneOf<T extends string>(...choices: T[]): Rule<T> {
   return { mustBe: `one of ${choices.join(', ')}`, parse: (text) => choices.find((choice) => choice === text) }
 }
@@ -30,6 +32,9 @@ export function oneOf<T extends string>(...choices: T[]): Rule<T> {
 export function matching(pattern: RegExp, mustBe: string): Rule<string> {
   return { mustBe, parse: (text) => (pattern.test(text) ? text : undefined) }
 }
+
+// A header can't hold anything else, and the error that fetch then throws quotes the token.
+export const TOKEN = matching(/^[!-~]+$/, 'a token without white space')
 
 export function wholeNumber(min: number, max: number): Rule<number> {
   return {

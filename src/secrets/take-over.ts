@@ -17,12 +17,15 @@ const VALUES: Record<SecretName, (secrets: Secrets) => unknown> = {
   TWILIO_ACCOUNT_SID: ({ twilio }) => twilio?.accountSid,
   TWILIO_AUTH_TOKEN: ({ twilio }) => twilio?.authToken,
   TWILIO_AUTH_TOKEN_PREVIOUS: ({ twilio }) => twilio?.previousAuthToken,
+  TWILIO_API_KEY_SID: ({ twilio }) => twilio?.apiKey?.sid,
+  TWILIO_API_KEY_SECRET: ({ twilio }) => twilio?.apiKey?.secret,
   TWILIO_FROM_NUMBER: ({ twilio }) => twilio?.fromNumber,
+  TWILIO_VOICE_FROM: ({ twilio }) => (twilio?.voiceFrom === twilio?.fromNumber ? undefined : twilio?.voiceFrom),
   VONAGE_API_KEY: ({ vonage }) => vonage?.apiKey,
   VONAGE_API_SECRET: ({ vonage }) => vonage?.apiSecret,
   VONAGE_FROM: ({ vonage }) => vonage?.from,
   VONAGE_SIGNATURE_SECRET: ({ vonage }) => vonage?.signatureSecret,
-  FCM_SERVICE_ACCOUNT: ({ fcm }) => fcm?.serviceAccount,
+  FCM_SERVICE_ACCOUNT: ({ fcm }) => fcm?.credentials,
   CODE_KEYS: ({ keys }) => keys && [...keys.code.byId],
   PII_KEYS: ({ keys }) => keys && [...keys.pii.byId],
   INDEX_KEY: ({ keys }) => keys?.index,
@@ -50,9 +53,16 @@ export function takeOver(old: Secrets, read: Secrets): TakenOver {
       before,
       after,
     )
+  const twilio = vendor('TWILIO_*', old.twilio, read.twilio)
   const secrets: Secrets = {
     databaseUrl: unless(databaseProblem(old.databaseUrl, read.databaseUrl), old.databaseUrl, read.databaseUrl),
-    twilio: vendor('TWILIO_*', old.twilio, read.twilio),
+    twilio: unless(
+      Boolean(old.twilio?.voiceFrom) === Boolean(twilio?.voiceFrom)
+        ? undefined
+        : 'TWILIO_VOICE_FROM: a number for calls that comes or goes needs a restart',
+      old.twilio,
+      twilio,
+    ),
     vonage: vendor('VONAGE_*', old.vonage, read.vonage),
     fcm: vendor('FCM_SERVICE_ACCOUNT', old.fcm, read.fcm),
     keys: takeOverKeys(old.keys, read.keys, unless),

@@ -1,5 +1,5 @@
 import { isSet, readSecret, readSecretFile } from './environment.ts'
-import { type Env, httpUrl, matching, oneOf, type Rule, settingReader } from './settings.ts'
+import { type Env, httpUrl, oneOf, type Rule, settingReader, TOKEN } from './settings.ts'
 
 export interface VaultSettings {
   readonly address: string
@@ -26,9 +26,6 @@ const PATH: Rule<string> = {
     return /^[\w-][\w.-]*(\/[\w-][\w.-]*)*$/.test(path) ? path : undefined
   },
 }
-
-// A header can't hold anything else, and the error that fetch then throws quotes the token.
-export const TOKEN = matching(/^[\x21-\x7e]+$/, 'a token without white space')
 
 /** How to reach Vault and log in. undefined when a setting is missing or wrong: then each is added to the problems. */
 export async function readVaultSettings(

@@ -1,7 +1,7 @@
 import { isSet } from './environment.ts'
 import type { ReadSecrets, SecretName, SecretSource } from './secret-source.ts'
-import type { Env } from './settings.ts'
-import { readVaultSettings, TOKEN, type VaultLogin, type VaultSettings } from './vault-settings.ts'
+import { type Env, TOKEN } from './settings.ts'
+import { readVaultSettings, type VaultLogin, type VaultSettings } from './vault-settings.ts'
 
 /** Where each secret is, under the mount and the prefix. */
 const PLACES: Record<SecretName, { path: string; field: string }> = {
@@ -9,7 +9,10 @@ const PLACES: Record<SecretName, { path: string; field: string }> = {
   TWILIO_ACCOUNT_SID: { path: 'providers/twilio', field: 'account-sid' },
   TWILIO_AUTH_TOKEN: { path: 'providers/twilio', field: 'auth-token' },
   TWILIO_AUTH_TOKEN_PREVIOUS: { path: 'providers/twilio', field: 'auth-token-previous' },
+  TWILIO_API_KEY_SID: { path: 'providers/twilio', field: 'api-key-sid' },
+  TWILIO_API_KEY_SECRET: { path: 'providers/twilio', field: 'api-key-secret' },
   TWILIO_FROM_NUMBER: { path: 'providers/twilio', field: 'from-number' },
+  TWILIO_VOICE_FROM: { path: 'providers/twilio', field: 'voice-from' },
   VONAGE_API_KEY: { path: 'providers/vonage', field: 'api-key' },
   VONAGE_API_SECRET: { path: 'providers/vonage', field: 'api-secret' },
   VONAGE_FROM: { path: 'providers/vonage', field: 'from' },

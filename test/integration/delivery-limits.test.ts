@@ -173,6 +173,7 @@ test('a message is sent even if time runs out in the moment after the provider t
   const provider = createTwilioSms({
     accountSid: app.env.TWILIO_ACCOUNT_SID ?? '',
     authToken: app.env.TWILIO_AUTH_TOKEN ?? '',
+    apiKey: undefined,
     fromNumber: '+15005550006',
     apiUrl: app.sandbox.url,
     timeoutMs: 5_000,

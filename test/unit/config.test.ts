@@ -14,6 +14,7 @@ const TWILIO = {
   TWILIO_AUTH_TOKEN: 'a-twilio-token',
   TWILIO_FROM_NUMBER: '+15005550006',
 }
+const TWILIO_KEY = { TWILIO_API_KEY_SID: `SK${'0123456789abcdef'.repeat(2)}`, TWILIO_API_KEY_SECRET: 'a-key-secret' }
 const VONAGE = { VONAGE_API_KEY: 'vonage-key', VONAGE_API_SECRET: 'vonage-secret', VONAGE_FROM: 'Bank' }
 const { privateKey } = generateKeyPairSync('rsa', {
   modulusLength: 2_048,
@@ -21,6 +22,7 @@ const { privateKey } = generateKeyPairSync('rsa', {
   privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
 })
 const JSON_KEY = {
+  type: 'service_account',
   projectId: 'bank-app',
   clientEmail: 'router@bank-app.iam.gserviceaccount.com',
   privateKey,
@@ -36,6 +38,23 @@ function serviceAccount(fields: Record<string, unknown> = {}): string {
     client_email: JSON_KEY.clientEmail,
     private_key: privateKey,
     token_uri: JSON_KEY.tokenUri,
+    ...fields,
+  })
+}
+
+const EXTERNAL = {
+  audience: '//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/bank/providers/cluster',
+  subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
+  token_url: 'https://sts.googleapis.com/v1/token',
+}
+
+/** The file that Google gives for a workload identity federation, with some fields changed. */
+function externalAccount(fields: Record<string, unknown> = {}): string {
+  return JSON.stringify({
+    type: 'external_account',
+    universe_domain: 'googleapis.com',
+    ...EXTERNAL,
+    credential_source: { file: '/var/run/token', format: { type: 'text' } },
     ...fields,
   })
 }
@@ -115,6 +134,8 @@ test('every setting can be set', async () => {
     DATA_DIR: './some/../data',
     PUBLIC_WEBHOOK_URL: 'https://signatures.bank/hooks/',
     TWILIO_AUTH_TOKEN_PREVIOUS: 'the-token-before',
+    ...TWILIO_KEY,
+    TWILIO_VOICE_FROM: '+34910000000',
     VONAGE_SIGNATURE_SECRET: 'vonage-signs-with-this',
     TWILIO_API_URL: 'https://proxy.bank/twilio/2010-04-01/',
     TWILIO_TIMEOUT_SECONDS: '0.25',
@@ -122,6 +143,7 @@ test('every setting can be set', async () => {
     VONAGE_API_URL: 'https://proxy.bank/vonage/',
     VONAGE_TIMEOUT_SECONDS: '2.5',
     FCM_SERVICE_ACCOUNT: serviceAccount(),
+    FCM_PROJECT_ID: 'bank-firebase',
     FCM_API_URL: 'https://proxy.bank/fcm',
     FCM_TIMEOUT_SECONDS: '60',
     CIRCUIT_BREAKER: 'off',
@@ -149,7 +171,9 @@ test('every setting can be set', async () => {
       accountSid: TWILIO.TWILIO_ACCOUNT_SID,
       authToken: TWILIO.TWILIO_AUTH_TOKEN,
       previousAuthToken: 'the-token-before',
+      apiKey: { sid: TWILIO_KEY.TWILIO_API_KEY_SID, secret: TWILIO_KEY.TWILIO_API_KEY_SECRET },
       fromNumber: TWILIO.TWILIO_FROM_NUMBER,
+      voiceFrom: '+34910000000',
       apiUrl: 'https://proxy.bank/twilio',
     },
     vonage: {
@@ -159,7 +183,7 @@ test('every setting can be set', async () => {
       from: VONAGE.VONAGE_FROM,
       apiUrl: 'https://proxy.bank/vonage',
     },
-    fcm: { serviceAccount: JSON_KEY, apiUrl: 'https://proxy.bank/fcm' },
+    fcm: { credentials: JSON_KEY, projectId: 'bank-firebase', apiUrl: 'https://proxy.bank/fcm' },
     twilioTimeoutMs: 250,
     vonageTimeoutMs: 2_500,
     fcmTimeoutMs: 60_000,
@@ -270,19 +294,77 @@ test.for([
   expect((await loadConfig({ ...TWILIO, TWILIO_API_URL: url })).twilio?.apiUrl).toBe(base)
 })
 
-test.for(['+34600111222', 'BANK', 'My Bank 24'])('messages can be sent from %s', async (from) => {
-  expect((await loadConfig({ ...TWILIO, TWILIO_FROM_NUMBER: from })).twilio?.fromNumber).toBe(from)
+test.for([
+  [{ TWILIO_EDGE: 'dublin' }, 'https://api.dublin.us1.twilio.com'],
+  [{ TWILIO_EDGE: 'frankfurt', TWILIO_REGION: 'ie1' }, 'https://api.frankfurt.ie1.twilio.com'],
+  [{ TWILIO_EDGE: 'sydney-ix', TWILIO_REGION: 'au1' }, 'https://api.sydney-ix.au1.twilio.com'],
+  [{ TWILIO_REGION: 'ie1' }, 'https://api.dublin.ie1.twilio.com'],
+  [{ TWILIO_REGION: 'xx9', TWILIO_EDGE: 'mars' }, 'https://api.mars.xx9.twilio.com'],
+] as const)('%j calls Twilio at %s', async ([place, apiUrl]) => {
+  expect((await loadConfig({ ...TWILIO, ...place })).twilio?.apiUrl).toBe(apiUrl)
 })
 
-test.for(['600111222', '+0600111222', '12345', 'TwelveLetter', 'B@nk', '+34600111222\n'])(
-  'messages cannot be sent from %j',
-  async (from) => {
-    expect(await namesOf({ ...TWILIO, TWILIO_FROM_NUMBER: from })).toEqual(['TWILIO_FROM_NUMBER'])
-  },
-)
+test.for([
+  [{ TWILIO_REGION: 'xx9' }, 'TWILIO_EDGE'],
+  [{ TWILIO_EDGE: 'dublin', TWILIO_API_URL: 'https://proxy.bank' }, 'TWILIO_API_URL'],
+  [{ TWILIO_REGION: 'ie1', TWILIO_API_URL: 'https://proxy.bank' }, 'TWILIO_API_URL'],
+  [{ TWILIO_EDGE: 'evil.example/' }, 'TWILIO_EDGE'],
+  [{ TWILIO_REGION: 'IE1' }, 'TWILIO_REGION'],
+] as const)('%j is a problem of %s', async ([place, name]) => {
+  expect(await namesOf({ ...TWILIO, ...place })).toEqual([name])
+})
+
+test.for([
+  ['+34600111222', '+34600111222'],
+  ['BANK', undefined],
+  ['My Bank 24', undefined],
+  ['A+B & C-D_E', undefined],
+  ['242', undefined],
+  ['12345', undefined],
+  [`MG${'0a'.repeat(16)}`, undefined],
+] as const)('messages can be sent from %s, and calls from %s', async ([from, voiceFrom]) => {
+  expect((await loadConfig({ ...TWILIO, TWILIO_FROM_NUMBER: from })).twilio).toMatchObject({
+    fromNumber: from,
+    voiceFrom,
+  })
+})
+
+test('calls can be made from a number of their own', async () => {
+  const env = { ...TWILIO, TWILIO_FROM_NUMBER: 'BANK', TWILIO_VOICE_FROM: '+34910000000' }
+  expect((await loadConfig(env)).twilio).toMatchObject({ fromNumber: 'BANK', voiceFrom: '+34910000000' })
+  for (const voiceFrom of ['BANK', '12345', `MG${'0a'.repeat(16)}`]) {
+    expect(await namesOf({ ...env, TWILIO_VOICE_FROM: voiceFrom })).toEqual(['TWILIO_VOICE_FROM'])
+  }
+})
+
+test.for([
+  '600111222',
+  '+0600111222',
+  '12',
+  'TwelveLetter',
+  'B@nk',
+  '+34600111222\n',
+  `MG${'0'.repeat(31)}`,
+  '+-&_ 123',
+])('messages cannot be sent from %j', async (from) => {
+  expect(await namesOf({ ...TWILIO, TWILIO_FROM_NUMBER: from })).toEqual(['TWILIO_FROM_NUMBER'])
+})
 
 test('some Twilio credentials without the others are refused, naming the missing ones', async () => {
   expect(await namesOf({ TWILIO_AUTH_TOKEN: 't' })).toEqual(['TWILIO_ACCOUNT_SID', 'TWILIO_FROM_NUMBER'])
+  expect(await namesOf({ TWILIO_VOICE_FROM: '+34910000000' })).toEqual(Object.keys(TWILIO).sort())
+  expect(await namesOf({ ...TWILIO, TWILIO_API_KEY_SECRET: 's' })).toEqual(['TWILIO_API_KEY_SID'])
+  expect(await namesOf({ ...TWILIO, ...TWILIO_KEY, TWILIO_API_KEY_SID: TWILIO.TWILIO_ACCOUNT_SID })).toEqual([
+    'TWILIO_API_KEY_SID',
+  ])
+})
+
+test('with an API key the auth token may be left out', async () => {
+  const { twilio } = await loadConfig({ ...TWILIO, ...TWILIO_KEY, TWILIO_AUTH_TOKEN: '' })
+  expect(twilio).toMatchObject({
+    authToken: undefined,
+    apiKey: { sid: TWILIO_KEY.TWILIO_API_KEY_SID, secret: TWILIO_KEY.TWILIO_API_KEY_SECRET },
+  })
 })
 
 test('some keys without the others are refused, naming the missing ones', async () => {
@@ -323,10 +405,15 @@ test('production refuses to start on defaults and names everything that is missi
     'DATABASE_URL',
     'INDEX_KEY',
     'PII_KEYS',
-    'TWILIO_ACCOUNT_SID',
-    'TWILIO_AUTH_TOKEN',
-    'TWILIO_FROM_NUMBER',
+    'TWILIO_*, VONAGE_* or FCM_SERVICE_ACCOUNT',
   ])
+})
+
+test('in production any one vendor will do', async () => {
+  const { TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM_NUMBER, ...others } = PRODUCTION
+  expect(await loadConfig({ ...others, ...VONAGE })).toMatchObject({ twilio: undefined, vonage: { from: 'Bank' } })
+  const fcm = { FCM_SERVICE_ACCOUNT: serviceAccount() }
+  expect(await loadConfig({ ...others, ...fcm })).toMatchObject({ twilio: undefined, fcm: { projectId: 'bank-app' } })
 })
 
 test('production calls Twilio over https only', async () => {
@@ -386,15 +473,80 @@ test.for([
 ] as const)('a service account with %s is refused, and nothing of it is told', async ([, json]) => {
   const [problem, ...others] = await problemsOf({ FCM_SERVICE_ACCOUNT: json })
   expect(others).toEqual([])
-  expect(problem).toMatch(/^FCM_SERVICE_ACCOUNT: must be the JSON key of a Google service account: /)
+  expect(problem).toMatch(
+    /^FCM_SERVICE_ACCOUNT: must be the JSON key of a Google service account: .*; or metadata-server$/,
+  )
   expect(problem).not.toContain('PRIVATE KEY')
   expect(problem).not.toContain('secret-but-no-key')
 })
 
-test('production asks Google for tokens over https only', async () => {
-  const json = serviceAccount({ token_uri: 'http://127.0.0.1/token' })
-  expect(await problemsOf({ FCM_SERVICE_ACCOUNT: json })).toEqual([])
-  expect(await problemsOf({ ...PRODUCTION, FCM_SERVICE_ACCOUNT: json })).toHaveLength(1)
+test.for([
+  serviceAccount({ token_uri: 'http://127.0.0.1/token' }),
+  externalAccount({ token_url: 'http://127.0.0.1/token' }),
+  externalAccount({ service_account_impersonation_url: 'http://127.0.0.1/x:generateAccessToken' }),
+])('production asks Google for tokens over https only', async (json) => {
+  const env = { FCM_SERVICE_ACCOUNT: json, FCM_PROJECT_ID: 'bank-app' }
+  expect(await problemsOf(env)).toEqual([])
+  expect(await problemsOf({ ...PRODUCTION, ...env })).toHaveLength(1)
+})
+
+test('an external account takes its subject token from a file or a URL, as text or JSON', async () => {
+  const account = {
+    type: 'external_account',
+    projectId: undefined,
+    audience: EXTERNAL.audience,
+    subjectTokenType: EXTERNAL.subject_token_type,
+    tokenUrl: EXTERNAL.token_url,
+    impersonationUrl: undefined,
+    lifetimeSeconds: 3_600,
+  }
+  const env = { ...PRODUCTION, FCM_PROJECT_ID: 'bank-app' }
+  expect((await loadConfig({ ...env, FCM_SERVICE_ACCOUNT: externalAccount() })).fcm).toMatchObject({
+    credentials: { ...account, source: { file: '/var/run/token', field: undefined } },
+    projectId: 'bank-app',
+  })
+  const url = 'http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource=api'
+  const format = { type: 'json', subject_token_field_name: 'access_token' }
+  const other = externalAccount({
+    credential_source: { url, headers: { Metadata: 'True' }, format },
+    service_account_impersonation_url: 'https://iam.example/v1/x:generateAccessToken',
+    service_account_impersonation: { token_lifetime_seconds: 1_800 },
+  })
+  expect((await loadConfig({ ...env, FCM_SERVICE_ACCOUNT: other })).fcm?.credentials).toEqual({
+    ...account,
+    impersonationUrl: 'https://iam.example/v1/x:generateAccessToken',
+    lifetimeSeconds: 1_800,
+    source: { url, headers: { Metadata: 'True' }, field: 'access_token' },
+  })
+})
+
+test.for([
+  ['no audience', { audience: undefined }],
+  ['no token address', { token_url: 'sts.googleapis.com' }],
+  ['no source', { credential_source: undefined }],
+  ['a source that is a program', { credential_source: { executable: { command: 'whoami' } } }],
+  ['a source that is AWS', { credential_source: { environment_id: 'aws1', regional_cred_verification_url: 'x' } }],
+  ['a source that is no web address', { credential_source: { url: 'file:///etc/passwd' } }],
+  ['JSON without a field', { credential_source: { file: '/x', format: { type: 'json' } } }],
+  ['another format', { credential_source: { file: '/x', format: { type: 'xml' } } }],
+  ['a wrong impersonation', { service_account_impersonation_url: 7 }],
+  ['a wrong lifetime', { service_account_impersonation: { token_lifetime_seconds: 'long' } }],
+] as const)('an external account with %s is refused', async ([, fields]) => {
+  const env = { FCM_SERVICE_ACCOUNT: externalAccount(fields), FCM_PROJECT_ID: 'bank-app' }
+  expect(await namesOf(env)).toEqual(['FCM_SERVICE_ACCOUNT'])
+})
+
+test('credentials that name no project need one, but the metadata server knows it', async () => {
+  expect(await namesOf({ FCM_SERVICE_ACCOUNT: externalAccount() })).toEqual(['FCM_PROJECT_ID'])
+  const env = { FCM_SERVICE_ACCOUNT: 'metadata-server' }
+  const credentials = { type: 'metadata_server', projectId: undefined, url: 'http://metadata.google.internal' }
+  expect((await loadConfig(env)).fcm).toMatchObject({ projectId: undefined, credentials })
+  const elsewhere = { ...env, GCE_METADATA_HOST: '127.0.0.1:8080', FCM_PROJECT_ID: 'bank-app' }
+  expect((await loadConfig(elsewhere)).fcm).toMatchObject({
+    projectId: 'bank-app',
+    credentials: { ...credentials, url: 'http://127.0.0.1:8080' },
+  })
+  expect(await namesOf({ ...elsewhere, GCE_METADATA_HOST: 'a/b' })).toEqual(['GCE_METADATA_HOST'])
 })
 
 test('the credentials of a vendor are set together or not at all, in production too', async () => {

@@ -50,7 +50,7 @@ providerContract({
 const started = useSandbox()
 
 describe('a message', () => {
-  test('holds data for the app, and nothing that the system would show by itself', async () => {
+  test('holds data for the app, and for iOS an alert without the code that the app may add to', async () => {
     const expiresAt = new Date(NOW.getTime() + 120_000)
     await push().sendChallenge(challengeMessage(NOW, { expiresAt }), never())
 
@@ -70,11 +70,11 @@ describe('a message', () => {
           android: { priority: 'HIGH', ttl: '120s' },
           apns: {
             headers: {
-              'apns-push-type': 'background',
-              'apns-priority': '5',
+              'apns-push-type': 'alert',
+              'apns-priority': '10',
               'apns-expiration': String(Math.floor(expiresAt.getTime() / 1_000)),
             },
-            payload: { aps: { 'content-available': 1 } },
+            payload: { aps: { alert: { body: 'Pay 1,234.50 EUR to ACME Ltd?' }, 'mutable-content': 1 } },
           },
         },
       },
@@ -196,7 +196,8 @@ test("the provider is not available to a project that is not the service account
 })
 
 function create({ accounts, apiUrl, ...setting }: Setting) {
-  return createFcmPush({ serviceAccount: { ...accounts.fcm, tokenUri: `${apiUrl}/token` }, apiUrl, ...setting })
+  const credentials = { type: 'service_account' as const, ...accounts.fcm, tokenUri: `${apiUrl}/token` }
+  return createFcmPush({ credentials, projectId: accounts.fcm.projectId, apiUrl, ...setting })
 }
 
 function push(setting: Partial<Setting> = {}) {

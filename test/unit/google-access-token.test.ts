@@ -216,7 +216,7 @@ test.each([
 function accessTokens({ timeoutMs = 5_000, privateKey: key = privateKey } = {}): AccessTokens {
   return createAccessTokens({
     provider: 'fcm-push',
-    serviceAccount: { projectId: 'bank', clientEmail: 'router@bank.example', privateKey: key, tokenUri },
+    credentials: { type: 'service_account', clientEmail: 'router@bank.example', privateKey: key, tokenUri },
     scope: 'the-scope',
     timeoutMs,
     clock: () => now,

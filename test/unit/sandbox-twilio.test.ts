@@ -347,6 +347,17 @@ describe('the account', () => {
   })
 })
 
+test("an API key may do everything but read the account, as Twilio's standard keys", async () => {
+  const key = { sid: `SK${'1'.repeat(32)}`, secret: 'the-secret-of-the-key' }
+  await using own = await sandboxOnFreePort({ twilio: { accountSid, authToken, apiKey: key } })
+  const headers = { authorization: basic(key.sid, key.secret) }
+  expect((await text(own, {}, { headers })).status).toBe(201)
+  const numbers = ACCOUNT.replace('.json', '/IncomingPhoneNumbers.json')
+  expect((await fetch(own.url + numbers, { headers })).status).toBe(200)
+  await expectError(await fetch(own.url + ACCOUNT, { headers }), 401, 20003)
+  await expectError(await fetch(sandbox.url + numbers, { headers }), 401, 20003)
+})
+
 describe('a request', () => {
   const senders = [MESSAGES, CALLS].flatMap((path) =>
     [

@@ -33,6 +33,7 @@ test.for([
   ['TWILIO_AUTH_TOKEN', 'new-token'],
   ['TWILIO_AUTH_TOKEN_PREVIOUS', 'twilio-token'],
   ['TWILIO_FROM_NUMBER', '+15005550007'],
+  ['TWILIO_VOICE_FROM', '+15005550007'],
   ['VONAGE_API_KEY', 'new-key'],
   ['VONAGE_API_SECRET', 'new-secret'],
   ['VONAGE_FROM', 'Bank 2'],
@@ -82,6 +83,20 @@ test('a vendor that comes or goes needs a restart', async () => {
   const went = await after(gone)
   expect(went).toMatchObject({ changed: [], secrets: { twilio: { authToken: 'twilio-token' } } })
   expect(went.refused).toEqual(['TWILIO_*: credentials that come or go need a restart'])
+})
+
+test('an API key is taken over, also in the place of the auth token', async () => {
+  const key = { TWILIO_API_KEY_SID: `SK${'0'.repeat(32)}`, TWILIO_API_KEY_SECRET: 'key-secret' }
+  const { changed, refused } = await after({ ...key, TWILIO_AUTH_TOKEN: '' })
+  expect(changed).toEqual(['TWILIO_AUTH_TOKEN', 'TWILIO_API_KEY_SID', 'TWILIO_API_KEY_SECRET'])
+  expect(refused).toEqual([])
+})
+
+test('a number for calls that comes or goes needs a restart', async () => {
+  const { changed, refused, secrets } = await after({ TWILIO_FROM_NUMBER: 'BANK' })
+  expect(changed).toEqual([])
+  expect(refused).toEqual(['TWILIO_VOICE_FROM: a number for calls that comes or goes needs a restart'])
+  expect(secrets.twilio?.fromNumber).toBe(ENV.TWILIO_FROM_NUMBER)
 })
 
 test('keys that come or go need a restart', async () => {

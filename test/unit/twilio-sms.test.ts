@@ -2,10 +2,11 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, expect, test } from 'vitest'
-import { createTwilioSms } from '../../src/providers/twilio-sms.ts'
+import { createTwilioSms, type TwilioSmsConfig } from '../../src/providers/twilio-sms.ts'
+import { startSandbox } from '../../src/sandbox/sandbox.ts'
 import { challengeMessage, failureOf, never, providerContract, useSandbox } from '../support/provider-contract.ts'
 
-const NO_RECEIPTS = { previousAuthToken: undefined, webhookUrl: undefined }
+const NO_RECEIPTS = { previousAuthToken: undefined, apiKey: undefined, webhookUrl: undefined }
 const NOW = new Date('2026-01-02T03:04:05.678Z')
 
 providerContract({
@@ -40,6 +41,18 @@ describe('a message', () => {
       Body: 'Pay 1,234.50 EUR to ACME Ltd? Your code to sign: 012345. Valid for 5 min. Never share it.',
       ValidityPeriod: '300',
     })
+  })
+
+  test.each([
+    ['242', { From: '242' }],
+    ['A+B & C-D_E', { From: 'A+B & C-D_E' }],
+    [`MG${'0a'.repeat(16)}`, { MessagingServiceSid: `MG${'0a'.repeat(16)}` }],
+  ])('is sent from %s', async (fromNumber, sender) => {
+    await sms({ fromNumber }).sendChallenge(challengeMessage(NOW), never())
+
+    const { To, Body, ValidityPeriod, ...others } = Object.fromEntries(started().sandbox.calls[0]?.form ?? [])
+    expect(others).toEqual(sender)
+    expect(started().sandbox.messages[0]).toMatchObject({ from: fromNumber })
   })
 
   test('says how long its code is valid', async () => {
@@ -133,7 +146,52 @@ test.each([
   server.close()
 })
 
-function sms(fields: { apiUrl?: string } = {}) {
+describe('with an API key', () => {
+  const apiKey = { sid: `SK${'1'.repeat(32)}`, secret: 'the-secret-of-the-key' }
+  const webhookUrl = () => 'https://bank.example/webhooks/twilio/messages'
+
+  async function useKey(call: (apiUrl: string) => Promise<void>) {
+    const { twilio, ...others } = started().accounts
+    const accounts = { ...others, twilio: { ...twilio, apiKey } }
+    await using sandbox = await startSandbox({ host: '127.0.0.1', port: 0, receipts: 'none', ...accounts })
+    await call(sandbox.url)
+    return sandbox.calls.map(({ form }) => form)
+  }
+
+  test('messages are sent with it, and reported while there is an auth token to check the reports with', async () => {
+    const calls = await useKey(async (apiUrl) => {
+      const provider = sms({ apiUrl, apiKey, webhookUrl })
+      expect(provider.reportsDelivery).toBe(true)
+      await provider.sendChallenge(challengeMessage(NOW), never())
+    })
+    expect(calls.map((form) => form.get('StatusCallback'))).toEqual([expect.stringContaining(webhookUrl())])
+  })
+
+  test('and without an auth token they are sent and no report is asked for', async () => {
+    const calls = await useKey(async (apiUrl) => {
+      const provider = sms({ apiUrl, apiKey, authToken: undefined, webhookUrl })
+      expect(provider.reportsDelivery).toBe(false)
+      await provider.sendChallenge(challengeMessage(NOW), never())
+    })
+    expect(calls.map((form) => form.get('StatusCallback'))).toEqual([null])
+  })
+
+  test('the account is available, though a key may not read it', async () => {
+    await useKey(async (apiUrl) => {
+      expect(await sms({ apiUrl, apiKey }).isAvailable(never())).toBe(true)
+      const wrong = { ...apiKey, secret: 'another' }
+      expect(await sms({ apiUrl, apiKey: wrong }).isAvailable(never())).toBe(false)
+      expect(
+        await failureOf(sms({ apiUrl, apiKey: wrong }).sendChallenge(challengeMessage(NOW), never())),
+      ).toMatchObject({
+        providerErrorCode: '20003',
+        failureClass: 'ours',
+      })
+    })
+  })
+})
+
+function sms(fields: Partial<TwilioSmsConfig> = {}) {
   const { sandbox, accounts } = started()
   return createTwilioSms({
     ...accounts.twilio,

@@ -2,14 +2,14 @@ import { expect, test } from 'vitest'
 import { createTwilioVoice } from '../../src/providers/twilio-voice.ts'
 import { challengeMessage, failureOf, never, providerContract, useSandbox } from '../support/provider-contract.ts'
 
-const NO_RECEIPTS = { previousAuthToken: undefined, webhookUrl: undefined }
+const SETTING = { previousAuthToken: undefined, apiKey: undefined, webhookUrl: undefined, voiceFrom: '+15005550005' }
 const NOW = new Date('2026-01-02T03:04:05.678Z')
 
 providerContract({
   name: 'twilio-voice',
   channel: 'VOICE',
-  create: ({ accounts, ...setting }) => createTwilioVoice({ ...accounts.twilio, ...NO_RECEIPTS, ...setting }),
-  withWrongSecret: (accounts) => ({ ...accounts, twilio: { ...accounts.twilio, ...NO_RECEIPTS, authToken: 'wrong' } }),
+  create: ({ accounts, ...setting }) => createTwilioVoice({ ...accounts.twilio, ...SETTING, ...setting }),
+  withWrongSecret: (accounts) => ({ ...accounts, twilio: { ...accounts.twilio, authToken: 'wrong' } }),
   recipient: '+34600111222',
   told: ({ form }) => ({
     recipient: form.get('To'),
@@ -32,7 +32,7 @@ test('a call is one form to the account, with what is said in it', async () => {
   expect(call).toMatchObject({ provider: 'twilio-voice' })
   expect(Object.fromEntries(call?.form ?? [])).toEqual({
     To: '+34600111222',
-    From: '+15005550006',
+    From: '+15005550005',
     Timeout: '20',
     Twiml: expect.stringMatching(/^<Response><Say language="en-GB">Pay 1,234\.50 euros to ACME Ltd\?/),
   })
@@ -71,7 +71,7 @@ function voice() {
   const { sandbox, accounts } = started()
   return createTwilioVoice({
     ...accounts.twilio,
-    ...NO_RECEIPTS,
+    ...SETTING,
     apiUrl: sandbox.url,
     timeoutMs: 5_000,
     clock: () => NOW,

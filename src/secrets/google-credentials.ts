@@ -1,0 +1,106 @@
+import { createPrivateKey } from 'node:crypto'
+import { httpUrl, matching, type Rule } from './settings.ts'
+
+export const PROJECT_ID = matching(/^[a-z0-9-]+$/, "a Google Cloud project's id: lower-case letters, digits and -")
+
+/** What stands in FCM_SERVICE_ACCOUNT for the service account that Google's machine or pod itself runs as. */
+const METADATA_SERVER = 'metadata-server'
+
+export type GoogleCredentials =
+  | NonNullable<ReturnType<typeof jsonCredentials>>
+  | { type: 'metadata_server'; projectId: undefined; url: string }
+
+/**
+ * Credentials of Google: the JSON key of a service account (https://cloud.google.com/iam/docs/keys-create-delete), the
+ * JSON of a workload identity federation whose subject token comes from a file or a URL (https://google.aip.dev/auth/4117),
+ * or the metadata server at `metadataUrl`. In production tokens are asked for over https only; the subject token and the
+ * metadata server may be on plain http, as clouds offer them.
+ */
+export function googleCredentials(production: boolean, metadataUrl: string): Rule<GoogleCredentials> {
+  const url = httpUrl(production ? 'nowhere' : 'anywhere')
+  return {
+    mustBe: [
+      `the JSON key of a Google service account: project_id, client_email, private_key, token_uri (${url.mustBe})`,
+      'JSON of the type external_account: audience, subject_token_type, token_url, credential_source with a file or a url',
+      METADATA_SERVER,
+    ].join('; or '),
+    parse: (text) =>
+      text === METADATA_SERVER
+        ? { type: 'metadata_server', projectId: undefined, url: metadataUrl }
+        : jsonCredentials(text, url),
+  }
+}
+
+function jsonCredentials(text: string, url: Rule<string>) {
+  const json = objectIn(parseJson(text))
+  return json.type === 'external_account' ? externalAccount(json, url) : serviceAccount(json, url)
+}
+
+function serviceAccount({ project_id, client_email, private_key, token_uri }: Json, url: Rule<string>) {
+  const projectId = PROJECT_ID.parse(textOf(project_id))
+  const tokenUri = url.parse(textOf(token_uri))
+  const clientEmail = textOf(client_email)
+  const privateKey = textOf(private_key)
+  if (!projectId || !clientEmail || !isPrivateKey(privateKey) || !tokenUri) return undefined
+  return { type: 'service_account' as const, projectId, clientEmail, privateKey, tokenUri }
+}
+
+function externalAccount(json: Json, url: Rule<string>) {
+  const audience = textOf(json.audience)
+  const subjectTokenType = textOf(json.subject_token_type)
+  const tokenUrl = url.parse(textOf(json.token_url))
+  const impersonation = json.service_account_impersonation_url
+  const impersonationUrl = impersonation === undefined ? undefined : url.parse(textOf(impersonation))
+  const lifetime = objectIn(json.service_account_impersonation).token_lifetime_seconds ?? 3_600
+  const source = subjectTokenSource(objectIn(json.credential_source))
+  if (!audience || !subjectTokenType || !tokenUrl || !source) return undefined
+  if ((impersonation !== undefined && !impersonationUrl) || !(Number(lifetime) >= 600)) return undefined
+  return {
+    type: 'external_account' as const,
+    projectId: undefined,
+    audience,
+    subjectTokenType,
+    tokenUrl,
+    impersonationUrl,
+    lifetimeSeconds: Number(lifetime),
+    source,
+  }
+}
+
+/** Where the subject token is, and in which field of its JSON, if it is JSON. */
+function subjectTokenSource({ file, url, headers = {}, format }: Json) {
+  const { type = 'text', subject_token_field_name: name } = objectIn(format)
+  const field = type === 'json' ? textOf(name) : undefined
+  if (field === '' || (type !== 'json' && type !== 'text')) return undefined
+  if (textOf(file)) return { file: textOf(file), field }
+  // A cloud's own endpoint speaks http on a link-local address.
+  const isUrl = /^https?:$/.test(URL.parse(textOf(url))?.protocol ?? '')
+  const entries = Object.entries(objectIn(headers)).map(([name, value]) => [name, textOf(value)] as const)
+  return isUrl ? { url: textOf(url), headers: Object.fromEntries(entries), field } : undefined
+}
+
+type Json = Readonly<Record<string, unknown>>
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined // the parser's own error quotes the text
+  }
+}
+
+function objectIn(value: unknown): Json {
+  return typeof value === 'object' && value !== null ? (value as Json) : {}
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : ''
+}
+
+function isPrivateKey(pem: string): boolean {
+  try {
+    return createPrivateKey(pem).asymmetricKeyType === 'rsa'
+  } catch {
+    return false
+  }
+}
