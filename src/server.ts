@@ -3,6 +3,7 @@ import { type Config, ConfigError } from './config.ts'
 import type { Context } from './context.ts'
 import { migrateDatabase as migrateTo, openDatabase, ping } from './db/database.ts'
 import { startEmbeddedPostgres } from './db/embedded-postgres.ts'
+import { replaceFirstRoutingTable } from './db/first-routing-table.ts'
 import { openListener } from './db/listener.ts'
 import { openLiveRouting } from './db/live-routing.ts'
 import { createSignatureNotices } from './db/signature-notices.ts'
@@ -113,6 +114,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   const localKeys = config.keys ?? (await loadOrCreateLocalKeys(config.dataDir))
   const health = watchHealth([...providers.keys()], { breaker: config.circuitBreaker, metrics, log })
 
+  await replaceFirstRoutingTable(db, [...providers.values()])
   let unknown: string[] = []
   const routing = starting.use(
     await openLiveRouting(db, {
