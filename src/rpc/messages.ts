@@ -1,5 +1,4 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import {
   type ChallengeSchema,
   ChallengeStatus,
@@ -11,6 +10,7 @@ import {
 } from '../../gen/bank/signature/v1/signature_pb.ts'
 import type { Challenge } from '../domain/challenge.ts'
 import type { Signature, TimelineEvent } from '../domain/signature.ts'
+import { toTimestamp } from './times.ts'
 
 /** A signature as the contract shows it; the timeline only where it was asked for. */
 export function toSignature(
@@ -23,9 +23,9 @@ export function toSignature(
     status: SignatureStatus[signature.status],
     transaction: { ...transaction, amount: { currencyCode, units, nanos } },
     challengeIds: signature.challengeIds,
-    createTime: timestampFromDate(signature.createdAt),
-    expireTime: timestampFromDate(signature.expiresAt),
-    ...(signature.completedAt && { completeTime: timestampFromDate(signature.completedAt) }),
+    createTime: toTimestamp(signature.createdAt),
+    expireTime: toTimestamp(signature.expiresAt),
+    ...(signature.completedAt && { completeTime: toTimestamp(signature.completedAt) }),
     timeline: (signature.timeline ?? []).map(toTimelineEvent),
   }
 }
@@ -38,7 +38,7 @@ export function toTimelineEvent({
   challengeId,
   details,
 }: TimelineEvent): MessageInitShape<typeof TimelineEventSchema> {
-  return { position, time: timestampFromDate(createdAt), type, challengeId: challengeId ?? '', details }
+  return { position, time: toTimestamp(createdAt), type, challengeId: challengeId ?? '', details }
 }
 
 /** A challenge as the contract shows it. */
@@ -54,9 +54,9 @@ export function toChallenge(challenge: Challenge): MessageInitShape<typeof Chall
     providerChallengeId: challenge.providerChallengeId ?? '',
     maskedPhoneNumber: challenge.maskedPhone,
     triesRemaining: challenge.triesRemaining,
-    createTime: timestampFromDate(challenge.createdAt),
-    ...(challenge.sentAt && { sendTime: timestampFromDate(challenge.sentAt) }),
-    expireTime: timestampFromDate(challenge.expiresAt),
+    createTime: toTimestamp(challenge.createdAt),
+    ...(challenge.sentAt && { sendTime: toTimestamp(challenge.sentAt) }),
+    expireTime: toTimestamp(challenge.expiresAt),
     routingTableVersion: challenge.routingTableVersion ?? 0,
     routePriority: challenge.routePriority,
     choice: challenge.choice ?? '',
@@ -64,7 +64,7 @@ export function toChallenge(challenge: Challenge): MessageInitShape<typeof Chall
       deliveryReport: {
         vendorStatus: deliveryReport.vendorStatus,
         providerErrorCode: deliveryReport.providerErrorCode ?? '',
-        time: timestampFromDate(deliveryReport.reportedAt),
+        time: toTimestamp(deliveryReport.reportedAt),
       },
     }),
     passedOver: challenge.passedOver.map(({ provider, channel, reason }) => ({

@@ -17,7 +17,8 @@ import { WEEKDAYS, type Weekday } from '../domain/time-window.ts'
 import type { ExplainRoute } from '../usecases/explain-route.ts'
 import type { PublishRoutingTable } from '../usecases/publish-routing-table.ts'
 import type { SetProviderState } from '../usecases/set-provider-state.ts'
-import { CHANNEL_NAMES, type Check, channel, parse, phone, text, timeIn, transaction } from './parse.ts'
+import { CHANNEL_NAMES, type Check, channel, parse, phone, text, transaction } from './parse.ts'
+import { timeIn } from './times.ts'
 
 type Providers = Pick<Context, 'providers'>
 

@@ -1,4 +1,3 @@
-import { type Timestamp, timestampDate } from '@bufbuild/protobuf/wkt'
 import { validate as isUuid } from 'uuid'
 import {
   Channel as ProtoChannel,
@@ -53,13 +52,6 @@ export function uuid(check: Check, field: string, value: string): string {
 export function channel(check: Check, value: ProtoChannel): Channel | undefined {
   check('channel', value, CHANNEL_NAMES.has(value), 'must be a known channel, or unspecified')
   return CHANNEL_NAMES.get(value)
-}
-
-/** https://protobuf.dev/reference/protobuf/google.protobuf/#timestamp: the years 1 to 9999. Beyond, a Date may be none. */
-export function timeIn(check: Check, field: string, time: Timestamp | undefined): Date | undefined {
-  const seconds = Number(time?.seconds ?? 0)
-  check(field, time, seconds >= -62_135_596_800 && seconds <= 253_402_300_799, 'must be in the years 1 to 9999')
-  return time && timestampDate(time)
 }
 
 export function locale(check: Check, value: string): string {

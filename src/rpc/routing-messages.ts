@@ -1,5 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { durationFromMs, timestampFromDate } from '@bufbuild/protobuf/wkt'
+import { durationFromMs } from '@bufbuild/protobuf/wkt'
 import {
   BreakerState,
   type ProviderSchema,
@@ -12,6 +12,7 @@ import {
 import { Channel } from '../../gen/bank/signature/v1/signature_pb.ts'
 import type { Route } from '../domain/routing.ts'
 import type { ListedProvider } from '../usecases/list-providers.ts'
+import { toTimestamp } from './times.ts'
 
 /** A version of the routing table as the contract shows it; its rows only where they are given. */
 export function toRoutingTable({
@@ -27,7 +28,7 @@ export function toRoutingTable({
   publishedAt: Date
   routes?: Route[]
 }): MessageInitShape<typeof RoutingTableSchema> {
-  return { version, author, reason, publishTime: timestampFromDate(publishedAt), routes: routes.map(toRouteMessage) }
+  return { version, author, reason, publishTime: toTimestamp(publishedAt), routes: routes.map(toRouteMessage) }
 }
 
 /** A row of the routing table as the contract shows it. */
@@ -80,9 +81,9 @@ export function toProviderSwitch(
 ): MessageInitShape<typeof ProviderSwitchSchema> {
   return {
     state: ProviderState[isPaused ? 'PAUSED' : 'ENABLED'],
-    ...(pausedUntil && { pauseUntil: timestampFromDate(pausedUntil) }),
+    ...(pausedUntil && { pauseUntil: toTimestamp(pausedUntil) }),
     author,
     reason,
-    setTime: timestampFromDate(setAt),
+    setTime: toTimestamp(setAt),
   }
 }

@@ -1,5 +1,6 @@
 import { timestampDate, timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { Code } from '@connectrpc/connect'
+import { sql } from 'kysely'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { ProviderState, type SetProviderStateRequestSchema } from '../../gen/bank/signature/v1/routing_pb.ts'
 import { Channel } from '../../gen/bank/signature/v1/signature_pb.ts'
@@ -176,6 +177,11 @@ test.each<[string, string[], Init<typeof SetProviderStateRequestSchema>]>([
   ['a pause in the past', ['pause_until'], { ...RIGHT, pauseUntil: { seconds: 1n, nanos: 0 } }],
   ['an end with ENABLED', ['pause_until'], { ...RIGHT, state: ProviderState.ENABLED, pauseUntil: LATER }],
   ['an unknown state', ['state'], { ...RIGHT, state: 9 as ProviderState }],
+  [
+    'a pause until a time with a second too many nanoseconds',
+    ['pause_until'],
+    { ...RIGHT, pauseUntil: { ...LATER, nanos: 1e9 } },
+  ],
   ['a pause beyond all time', ['pause_until'], { ...RIGHT, pauseUntil: { seconds: 253_402_300_800n, nanos: 0 } }],
   [
     'everything wrong',
@@ -188,11 +194,18 @@ test.each<[string, string[], Init<typeof SetProviderStateRequestSchema>]>([
   expect(await app.db.selectFrom('provider_switch').selectAll().execute()).toEqual([])
 })
 
-test('a pause may last for a thousand years', async () => {
-  const { killSwitch } = await app.routing.setProviderState({ ...RIGHT, pauseUntil: LATER })
-  expect(killSwitch).toMatchObject({ state: ProviderState.PAUSED, pauseUntil: LATER })
+test('a pause may last until the end of the year 9999, and one that was stored as longer is told as that', async () => {
+  const pauseUntil = { seconds: 253_402_300_799n, nanos: 999_999_999 }
+  const told = { ...pauseUntil, nanos: 999_000_000 }
+  const { killSwitch } = await app.routing.setProviderState({ ...RIGHT, pauseUntil })
+  expect(killSwitch).toMatchObject({ state: ProviderState.PAUSED, pauseUntil: told })
   const { challenge } = await app.client.startSignature(startRequest())
   expect(challenge).toMatchObject({ provider: 'twilio-sms' })
+
+  await sql`UPDATE provider_switch SET paused_until = '10000-01-01T00:00:00Z'`.execute(app.db)
+  const { providers } = await (await app.replica()).routing.listProviders({})
+  const repaired = providers.find(({ name }) => name === RIGHT.provider)?.killSwitch
+  expect(repaired).toMatchObject({ state: ProviderState.PAUSED, pauseUntil: told })
 })
 
 function sentBy(): string[] {

@@ -1,0 +1,21 @@
+import { create } from '@bufbuild/protobuf'
+import { type Timestamp, TimestampSchema, timestampFromMs } from '@bufbuild/protobuf/wkt'
+import type { Check } from './parse.ts'
+
+/** The years 1 to 9999: https://protobuf.dev/reference/protobuf/google.protobuf/#timestamp */
+const FIRST_SECOND = -62_135_596_800
+const LAST_SECOND = 253_402_300_799
+
+/** Reads a time to the millisecond. What is finer is cut off: rounded up, the last one would be in the year 10000. */
+export function timeIn(check: Check, field: string, time: Timestamp | undefined): Date | undefined {
+  const { seconds, nanos } = time ?? create(TimestampSchema)
+  const at = Number(seconds)
+  check(field, time, at >= FIRST_SECOND && at <= LAST_SECOND, 'must be in the years 1 to 9999')
+  check(field, time, nanos >= 0 && nanos < 1e9, 'must have nanos of 0 to 999,999,999')
+  return time && new Date(at * 1_000 + Math.floor(nanos / 1e6))
+}
+
+/** A stored time as callers get it. One outside of the years 1 to 9999 would fail their whole answer: the nearest one inside. */
+export function toTimestamp(time: Date): Timestamp {
+  return timestampFromMs(Math.min(Math.max(time.getTime(), FIRST_SECOND * 1_000), LAST_SECOND * 1_000 + 999))
+}
