@@ -182,6 +182,13 @@ describe('no receipt', () => {
     expect(await read(params)).toBeUndefined()
   })
 
+  test('is what has more than 100 parameters, though it is signed', async () => {
+    const more = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, n) => [`Extra${n}`, 'x']))
+    const most = 100 - Object.keys(PARAMS).length
+    expect(await read({ ...PARAMS, ...more(most) })).toMatchObject({ vendorStatus: 'undelivered' })
+    expect(await read({ ...PARAMS, ...more(most + 1) })).toBeUndefined()
+  })
+
   test.each([
     ['no query', ''],
     ['no attempt', `?challenge=${CHALLENGE}`],
