@@ -2,6 +2,7 @@ import type { Db } from './db/database.ts'
 import type { LiveRouting } from './db/live-routing.ts'
 import type { SignatureNotices } from './db/signature-notices.ts'
 import type { Keys } from './domain/keys.ts'
+import type { Availability } from './providers/availability.ts'
 import type { Deliver } from './providers/deliver.ts'
 import type { InFlight } from './providers/in-flight.ts'
 import type { Obstacle } from './providers/obstacle.ts'
@@ -22,6 +23,7 @@ export interface Context {
   notices: SignatureNotices
   /** By name. */
   readonly providers: ReadonlyMap<string, SignatureProvider>
+  isAvailable: Availability
   health: HealthOf
   /** What stands in the way of calling a provider right now. */
   obstacle: (provider: string) => Obstacle | undefined

@@ -58,6 +58,11 @@ export class AppError extends Error {
   }
 }
 
+/** The refusal of a call that came when too much is under way already. Nothing was done; waiting for a second helps. */
+export function overloaded(message: string): AppError {
+  return new AppError('OVERLOADED', message, { retryAfterMs: 1_000 })
+}
+
 /** Trailers carry errors, and gRPC for Java takes no more than 8 KiB of them: all in base64, and the message twice. */
 const MAX_TOLD_CHARACTERS = 2_400
 const MAX_NAMED_CHARACTERS = 1_200

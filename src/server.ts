@@ -10,6 +10,7 @@ import { createSignatureNotices } from './db/signature-notices.ts'
 import { storageFailure } from './db/storage-errors.ts'
 import { openSweeper } from './db/sweeper.ts'
 import { startHttpServer } from './http/http-server.ts'
+import { createAvailability } from './providers/availability.ts'
 import { createDeliver } from './providers/deliver.ts'
 import { createInFlight } from './providers/in-flight.ts'
 import { createObstacle } from './providers/obstacle.ts'
@@ -155,6 +156,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
     get providers() {
       return vendors.providers
     },
+    isAvailable: createAvailability(clock),
     health,
     // Only before a delivery begins: one that is under way counts itself.
     obstacle: (provider) =>

@@ -129,24 +129,31 @@ function noteChannels(
   }
 }
 
+/** A row with the bounds of its amount, which are compared half a million times in a table. */
+type Bounded = Route & { nanos: ReturnType<typeof nanosOf> }
+
 /** Each row that an earlier one leaves nothing to, with that one, as places in the list. */
 function shadows(routes: readonly Route[]): [later: number, earlier: number][] {
-  const byPriority = [...routes.entries()].toSorted(([, a], [, b]) => a.priority - b.priority)
+  const byPriority = routes
+    .map((route, place): [number, Bounded] => [place, { ...route, nanos: nanosOf(route.match.amount ?? ANY_AMOUNT) }])
+    .toSorted(([, a], [, b]) => a.priority - b.priority)
   return byPriority.flatMap(([later, route], place) => {
     const cover = byPriority.slice(0, place).find(([, earlier]) => covers(earlier, route))
     return cover ? [[later, cover[0]] satisfies [number, number]] : []
   })
 }
 
+const ANY_AMOUNT = { min: null, max: null }
+
 /** Whether one row serves every request that the other would. */
-function covers(outer: Route, inner: Route): boolean {
+function covers(outer: Bounded, inner: Bounded): boolean {
   const [a, b] = [outer.match, inner.match]
   return (
     coversChannel(outer, inner) &&
     coversPlace(a, b) &&
     (a.transactionType === null || a.transactionType === b.transactionType) &&
     (a.customerSegment === null || a.customerSegment === b.customerSegment) &&
-    (a.amount === null || (b.amount !== null && coversAmount(a.amount, b.amount))) &&
+    (a.amount === null || (a.amount.currency === b.amount?.currency && coversRange(outer.nanos, inner.nanos))) &&
     (a.timeWindow === null || coversWindow(a.timeWindow, b.timeWindow))
   )
 }
@@ -167,11 +174,9 @@ function coversPlace(outer: RouteMatch, inner: RouteMatch): boolean {
   return !SHARED_CODES.has(code) && (inner.callingPrefix ?? '').startsWith(code)
 }
 
-function coversAmount(outer: AmountRange, inner: AmountRange): boolean {
-  const [a, b] = [nanosOf(outer), nanosOf(inner)]
+function coversRange(outer: Bounded['nanos'], inner: Bounded['nanos']): boolean {
   return (
-    outer.currency === inner.currency &&
-    (a.min === null || (b.min ?? 0n) >= a.min) &&
-    (a.max === null || (b.max !== null && b.max <= a.max))
+    (outer.min === null || (inner.min ?? 0n) >= outer.min) &&
+    (outer.max === null || (inner.max !== null && inner.max <= outer.max))
   )
 }

@@ -185,7 +185,7 @@ function hasChannel({ channel, first }: CompiledRoute, facts: Facts): boolean {
 }
 
 /** The bounds of a range in billionths of a unit. */
-export function nanosOf({ min, max }: AmountRange): { min: bigint | null; max: bigint | null } {
+export function nanosOf({ min, max }: Pick<AmountRange, 'min' | 'max'>): { min: bigint | null; max: bigint | null } {
   const nanos = (decimal: string | null) => (decimal === null ? null : totalNanos(fromDecimal(decimal)))
   return { min: nanos(min), max: nanos(max) }
 }

@@ -23,7 +23,10 @@ export type Interval = readonly [from: LocalTime, to: LocalTime]
 const DAY = 24 * 60
 const WEEK = 7 * DAY
 
-/** The minutes of the week that a window covers. One that runs over the end of the week also covers its beginning. */
+/**
+ * The minutes of the week that a window covers, in order, with gaps between them. One that runs over the end of the week
+ * also covers its beginning.
+ */
 export function weekIntervals(window: TimeWindow): readonly Interval[] {
   const intervals = workedOut.get(window) ?? intervalsOf(window)
   workedOut.set(window, intervals)
@@ -37,11 +40,23 @@ function intervalsOf({ start, end, weekdays }: TimeWindow): Interval[] {
   const from = minuteOfDay(start)
   const length = (minuteOfDay(end) - from + DAY) % DAY || DAY
   const days = weekdays.length === 0 ? WEEKDAYS : weekdays
-  return days.flatMap((day) => {
+  const pieces = days.flatMap((day): [LocalTime, LocalTime][] => {
     const begin = WEEKDAYS.indexOf(day) * DAY + from
     const over = begin + length - WEEK
-    return over > 0 ? [[begin, WEEK] as const, [0, over] as const] : [[begin, begin + length] as const]
+    return over > 0
+      ? [
+          [begin, WEEK],
+          [0, over],
+        ]
+      : [[begin, begin + length]]
   })
+  const joined: [LocalTime, LocalTime][] = []
+  for (const [from, to] of pieces.toSorted(([a], [b]) => a - b)) {
+    const last = joined.at(-1)
+    if (last && from <= last[1]) last[1] = to
+    else joined.push([from, to])
+  }
+  return joined
 }
 
 export function isInWindow(intervals: readonly Interval[], time: LocalTime): boolean {
@@ -55,13 +70,7 @@ export function isInWindow(intervals: readonly Interval[], time: LocalTime): boo
 export function coversWindow(outer: TimeWindow, inner: TimeWindow | null): boolean {
   const covered = weekIntervals(outer)
   const asked = inner?.timeZone === outer.timeZone ? weekIntervals(inner) : [[0, WEEK] as const]
-  return asked.every(([from, to]) => firstOutside(covered, from) >= to)
-}
-
-/** The first minute from this one on that no interval has. By interval: a table has half a million pairs of rows. */
-function firstOutside(intervals: readonly Interval[], time: LocalTime): LocalTime {
-  const inside = intervals.find(([from, to]) => from <= time && time < to)
-  return inside ? firstOutside(intervals, inside[1]) : time
+  return asked.every(([from, to]) => covered.some(([begin, end]) => begin <= from && to <= end))
 }
 
 export function isTimeOfDay(text: string): boolean {
@@ -87,11 +96,12 @@ export function localTime(at: Date, timeZone: string): LocalTime {
 
 const lastAsked = new Map<string, { minute: number; time: LocalTime }>()
 
-/** Making a format costs some 50 times what using it does. */
+/** Making a format costs some 50 times what using it does. By names in lower case: Intl takes any. */
 const formats = new Map<string, Intl.DateTimeFormat>()
 
 function formatOf(timeZone: string): Intl.DateTimeFormat | undefined {
-  const known = formats.get(timeZone)
+  const key = timeZone.toLowerCase()
+  const known = formats.get(key)
   if (known) return known
   try {
     const format = new Intl.DateTimeFormat('en-US', {
@@ -101,7 +111,7 @@ function formatOf(timeZone: string): Intl.DateTimeFormat | undefined {
       minute: '2-digit',
       hourCycle: 'h23',
     })
-    formats.set(timeZone, format)
+    formats.set(key, format)
     return format
   } catch {
     return undefined

@@ -11,7 +11,7 @@ import { codeToString } from '@connectrpc/connect/protocol-connect'
 import { findTrailerError, setTrailerStatus } from '@connectrpc/connect/protocol-grpc'
 import { v7 as uuidv7 } from 'uuid'
 import type { Context } from '../context.ts'
-import { AppError } from '../errors.ts'
+import { AppError, overloaded } from '../errors.ts'
 import { internalError, toConnectError } from './errors.ts'
 
 /** What a call's log line tells beside method, code and time. */
@@ -43,7 +43,7 @@ export function translateErrors({ log }: Pick<Context, 'log'>, storageFailure: S
       noteCall(contextValues, { correlation_id: correlationId })
       const failure = storageFailure(error)
       log.error({ correlation_id: correlationId, error }, failure ? 'storage unavailable' : 'bug')
-      if (failure === 'OVERLOADED') return refuse(overloaded())
+      if (failure === 'OVERLOADED') return refuse(storageBusy())
       if (failure) return refuse(new AppError(failure, 'the database is not available'))
       return internalError(correlationId)
     }
@@ -72,7 +72,7 @@ export function refuseCalls({ isStorageBusy }: Pick<Context, 'isStorageBusy'>, i
   return (next) => async (request) => {
     if (request.service.typeName.startsWith('grpc.')) return next(request)
     if (isStopping()) throw shuttingDown()
-    if (isStorageBusy()) throw overloaded()
+    if (isStorageBusy()) throw storageBusy()
     return next(request)
   }
 }
@@ -82,8 +82,8 @@ export function shuttingDown(): AppError {
   return new AppError('SHUTTING_DOWN', 'the server is stopping')
 }
 
-function overloaded(): AppError {
-  return new AppError('OVERLOADED', 'too many calls wait for the database', { retryAfterMs: 1_000 })
+function storageBusy(): AppError {
+  return overloaded('too many calls wait for the database')
 }
 
 async function* failing<T>(messages: AsyncIterable<T>, fail: (error: unknown) => never): AsyncGenerator<T> {

@@ -1,4 +1,4 @@
-import { AppError } from '../errors.ts'
+import { overloaded } from '../errors.ts'
 import { toConnectError } from './errors.ts'
 
 type Body = AsyncIterable<Uint8Array>
@@ -23,7 +23,7 @@ export function createBodyReader(maxMessageBytes: number): (body: Body) => Async
     let length = 0
     const grow = (size: number) => {
       if (size > SMALL_BYTES && heldBytes + size > MAX_HELD_BYTES) {
-        throw toConnectError(new AppError('OVERLOADED', 'too many large requests at once'))
+        throw toConnectError(overloaded('too many large requests at once'))
       }
       const larger = Buffer.alloc(size)
       buffer.copy(larger, 0, 0, length)

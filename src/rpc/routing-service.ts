@@ -2,6 +2,7 @@ import type { ServiceImpl } from '@connectrpc/connect'
 import type { RoutingService } from '../../gen/bank/signature/v1/routing_pb.ts'
 import { Channel } from '../../gen/bank/signature/v1/signature_pb.ts'
 import type { Context } from '../context.ts'
+import { overloaded } from '../errors.ts'
 import { explainRoute } from '../usecases/explain-route.ts'
 import { getRoutingTable } from '../usecases/get-routing-table.ts'
 import { listProviders } from '../usecases/list-providers.ts'
@@ -24,6 +25,7 @@ import { toProvider, toProviderSwitch, toRouteMessage, toRoutingTable } from './
 
 /** The operators' service over the use cases. */
 export function routingService(ctx: Context): ServiceImpl<typeof RoutingService> {
+  let isSimulating = false
   return {
     async getRoutingTable({ version }) {
       return { routingTable: toRoutingTable(await getRoutingTable(ctx, parseVersion(version))) }
@@ -55,16 +57,21 @@ export function routingService(ctx: Context): ServiceImpl<typeof RoutingService>
         unmetRoutes: unmet,
       }
     },
-    async simulateRoutingTable(request) {
-      const { signatures, unmoved, moves } = await simulateRoutingTable(ctx, parseSimulate(request, ctx))
+    async simulateRoutingTable(request, { signal }) {
+      if (isSimulating) throw overloaded('another simulation is under way')
+      const draft = parseSimulate(request, ctx)
+      isSimulating = true
+      const { signatures, unmoved, moves } = await simulateRoutingTable(ctx, draft, signal).finally(() => {
+        isSimulating = false
+      })
       return {
         signatures,
         unmoved,
         moves: moves.map(({ from, to, signatures }) => ({ fromProvider: from, toProvider: to, signatures })),
       }
     },
-    async listProviders(_, { signal }) {
-      return { providers: (await listProviders(ctx, signal)).map(toProvider) }
+    async listProviders() {
+      return { providers: (await listProviders(ctx)).map(toProvider) }
     },
     async setProviderState(request, { values }) {
       const input = parseSetState(request, ctx)

@@ -10,21 +10,22 @@ export interface ListedProvider {
   killSwitch: ProviderSwitch | undefined
   isPaused: boolean
   breaker: BreakerState
-  /** It answers that it would serve us. */
+  /** It would serve us, as it said within the last 10 s. */
   available: boolean
   recent: RecentCalls
 }
 
-/** A provider that takes longer to say that it is there isn't. */
-const ASK_MS = 2_000
-
-/** Lists the providers by name, each asked just now whether it would serve us. */
-export async function listProviders(
-  { providers, routing, health, clock }: Pick<Context, 'providers' | 'routing' | 'health' | 'clock'>,
-  signal: AbortSignal,
-): Promise<ListedProvider[]> {
-  const listed = [...providers.values()].map(async ({ name, channel, isAvailable }) => {
-    const available = await isAvailable(AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]))
+/** Lists the providers by name. */
+export async function listProviders({
+  providers,
+  isAvailable,
+  routing,
+  health,
+  clock,
+}: Pick<Context, 'providers' | 'isAvailable' | 'routing' | 'health' | 'clock'>): Promise<ListedProvider[]> {
+  const listed = [...providers.values()].map(async (provider) => {
+    const { name, channel } = provider
+    const available = await isAvailable(provider)
     const killSwitch = routing.switches.get(name)
     const isPaused = Number(killSwitch?.pausedUntil) > clock().getTime()
     const { breaker, recent } = health(name)

@@ -12,7 +12,7 @@ import { countryOf } from '../domain/phone.ts'
 import { matchRoute, type Route, type RoutingRequest } from '../domain/routing.ts'
 import { lookUpHmac } from '../domain/sealed.ts'
 import { type Transaction, transactionDigest } from '../domain/transaction.ts'
-import { AppError } from '../errors.ts'
+import { AppError, overloaded } from '../errors.ts'
 
 /** What a route is found by. */
 export interface RouteQuery {
@@ -74,9 +74,6 @@ export function obstacleTo(
   return ctx.obstacle(provider)?.reason
 }
 
-/** What callers are told to wait when a provider has too much to do. */
-const OVERLOAD_MS = 1_000
-
 /** What a caller is told when none of a plan's providers can be used. */
 export function noUsableProvider(ctx: Pick<Context, 'obstacle'>, passedOver: readonly PassedOver[]): AppError {
   const named = passedOver.map(({ provider, reason }) => `${provider} ${reason}`).join(', ')
@@ -87,7 +84,7 @@ export function noUsableProvider(ctx: Pick<Context, 'obstacle'>, passedOver: rea
     })
   }
   if (passedOver.some((passed) => passed.reason === 'OVERLOADED')) {
-    return new AppError('OVERLOADED', `too many deliveries are under way: ${named}`, { retryAfterMs: OVERLOAD_MS })
+    return overloaded(`too many deliveries are under way: ${named}`)
   }
   // Nothing else is mended by waiting, and a provider that this replica lacks can't be asked.
   const passing = passedOver.filter((passed) => passed.reason === 'PAUSED' || passed.reason === 'BREAKER_OPEN')

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Context } from '../context.ts'
 import { findRoutingTable } from '../db/routing-tables.ts'
 import { latestStarts, type Start } from '../db/starts.ts'
@@ -15,10 +16,17 @@ export interface SimulatedRouting {
 
 type Ctx = Pick<Context, 'db' | 'keys' | 'readSecretsAgain' | 'log'>
 
-/** Compares who would be first in line by a draft with who is by the table in force, over the latest signatures. */
+/** Other calls get their turn at least this often. */
+const TURN_MS = 10
+
+/**
+ * Compares who would be first in line by a draft with who is by the table in force, over the latest signatures. Throws the
+ * signal's reason.
+ */
 export async function simulateRoutingTable(
   ctx: Ctx,
   { routes, signatures: limit }: { routes: Route[]; signatures: number },
+  signal: AbortSignal,
 ): Promise<SimulatedRouting> {
   const now = compileRoutes((await findRoutingTable(ctx.db))?.routes ?? [])
   const draft = compileRoutes(routes)
@@ -26,6 +34,7 @@ export async function simulateRoutingTable(
   const moves = new Map<string, SimulatedRouting['moves'][number]>()
   let signatures = 0
   let unmoved = 0
+  let turnEnds = performance.now() + TURN_MS
   for await (const start of latestStarts(ctx.db, limit)) {
     const request = await requestOf(ctx, start)
     const [from, to] = [firstInLine(now, start, request), firstInLine(draft, start, request)]
@@ -35,6 +44,10 @@ export async function simulateRoutingTable(
       const move = moves.get(`${from} ${to}`) ?? { from, to, signatures: 0 }
       moves.set(`${from} ${to}`, { ...move, signatures: move.signatures + 1 })
     }
+    if (performance.now() < turnEnds) continue
+    await nextTurn()
+    signal.throwIfAborted()
+    turnEnds = performance.now() + TURN_MS
   }
   return { signatures, unmoved, moves: [...moves.values()].toSorted((a, b) => b.signatures - a.signatures) }
 }

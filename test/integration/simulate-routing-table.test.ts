@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { Code } from '@connectrpc/connect'
+import { sql } from 'kysely'
 import { v7 as uuidv7 } from 'uuid'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Channel, type StartSignatureRequestSchema } from '../../gen/bank/signature/v1/signature_pb.ts'
@@ -162,6 +163,40 @@ test('of 1,203 signatures it takes the latest, each once, over the edges of page
   }
 })
 
+test('it lets other work have its turn, and is done for one caller at a time', async () => {
+  await using own = await startApp()
+  await own.client.startSignature(startRequest())
+  await copySignatures(own, 300)
+  // The hour in each zone is worked out anew for each of them.
+  await sql`UPDATE signature SET created_at = now() - (random() * 1e6) * interval '1 minute'`.execute(own.db)
+  const zones = Intl.supportedValuesOf('timeZone')
+  const routes = zones.map((timeZone, index) =>
+    route(index + 1, { SMS: ['vonage-sms'] }, { timeWindow: { start: '03:00', end: '03:01', timeZone } }),
+  )
+  const startedAt = performance.now()
+  let longestMs = 0
+  let lastAt = startedAt
+  const turn = () => {
+    longestMs = Math.max(longestMs, performance.now() - lastAt)
+    lastAt = performance.now()
+    if (simulating) setImmediate(turn)
+  }
+  let simulating = true
+  turn()
+
+  const simulated = await Promise.all([1, 2].map(() => failureOrSize(own, routes)))
+
+  simulating = false
+  expect(longestMs).toBeLessThan((performance.now() - startedAt) / 3)
+  expect(simulated).toEqual(
+    expect.arrayContaining([
+      301,
+      expect.objectContaining({ code: Code.Unavailable, reason: 'OVERLOADED', retryDelayMs: 1_000 }),
+    ]),
+  )
+  expect(await failureOrSize(own, routes.slice(0, 1))).toBe(301)
+})
+
 test('a draft with problems is refused whole, each named, together with the wrong limit', async () => {
   const refused = await failure(
     app.routing.simulateRoutingTable({
@@ -182,6 +217,15 @@ test('a draft with problems is refused whole, each named, together with the wron
   const none = await failure(app.routing.simulateRoutingTable({ signatures: -1 }))
   expect(none).toMatchObject({ code: Code.InvalidArgument, fields: ['routes', 'signatures'] })
 })
+
+/** How many signatures were looked at, or why none. */
+async function failureOrSize({ routing }: App, routes: RouteInit[]) {
+  const simulating = routing.simulateRoutingTable({ routes })
+  return simulating.then(
+    ({ signatures }) => signatures,
+    () => failure(simulating),
+  )
+}
 
 /** Starts each and gives the provider that it was sent over; empty for those that nothing would serve. */
 async function firstProviders(

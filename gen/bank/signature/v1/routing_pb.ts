@@ -902,7 +902,7 @@ export type Provider = Message<"bank.signature.v1.Provider"> & {
   breakerState: BreakerState;
 
   /**
-   * Whether the provider answered just now that it would serve us.
+   * Whether the provider answered within the last 10 s that it would serve us.
    *
    * @generated from field: bool available = 5;
    */
@@ -1269,6 +1269,7 @@ export const RoutingService: GenService<{
    *
    * Errors:
    *   - INVALID_ARGUMENT, INVALID_FIELD: as by PublishRoutingTable.
+   *   - UNAVAILABLE, OVERLOADED: the replica is busy with another simulation.
    *
    * @generated from rpc bank.signature.v1.RoutingService.SimulateRoutingTable
    */

@@ -1,0 +1,21 @@
+import type { SignatureProvider } from './provider.ts'
+
+/** A provider that takes longer to say that it is there isn't. */
+const ASK_MS = 2_000
+const KEPT_MS = 10_000
+
+/** True if a provider would serve us, as it said within the last 10 s. */
+export type Availability = (provider: SignatureProvider) => Promise<boolean>
+
+/** Asks a provider at most once in 10 s, however many want to know. */
+export function createAvailability(clock: () => Date): Availability {
+  const asked = new WeakMap<SignatureProvider, { at: number; answer: Promise<boolean> }>()
+  return (provider) => {
+    const now = clock().getTime()
+    const last = asked.get(provider)
+    if (last && now < last.at + KEPT_MS) return last.answer
+    const answer = provider.isAvailable(AbortSignal.timeout(ASK_MS))
+    asked.set(provider, { at: now, answer })
+    return answer
+  }
+}
