@@ -11,9 +11,11 @@ export interface RoutingProblem {
   description: string
 }
 
-const MAX_ROUTES = 1_000
-const MAX_CHANNELS = 3
-const MAX_PROVIDERS = 10
+/** Of a table, of a row, and of a channel. */
+export const MAX_ROUTES = 1_000
+export const MAX_CHANNELS = 3
+export const MAX_PROVIDERS = 10
+const MAX_PROBLEMS = 100
 const MAX_WEIGHT = 1_000
 const MAX_TEXT = 64
 const CALLING_PREFIX = /^\+[1-9][0-9]{0,14}$/
@@ -22,19 +24,28 @@ const DECIMAL = /^[0-9]{1,18}(\.[0-9]{1,9})?$/
 /** Calling codes of several countries: "+1" is no proof of any. */
 const SHARED_CODES = new Set([...CALLING_CODES.values()].filter((code, place, all) => all.indexOf(code) !== place))
 
-/** Everything that is wrong with a table's rows. `providers` has those that there are, each with its channel. */
+/**
+ * What is wrong with a table's rows, the first 100 problems. Of a list that is too long nothing but that is told.
+ * `providers` has those that there are, each with its channel.
+ */
 export function routingProblems(
   routes: readonly Route[],
   providers: ReadonlyMap<string, { channel: Channel }>,
 ): RoutingProblem[] {
   const problems: RoutingProblem[] = []
-  const note = (field: string, description: string) => void problems.push({ field, description })
+  const note = (field: string, description: string) => {
+    if (problems.length < MAX_PROBLEMS) problems.push({ field, description })
+  }
 
   if (routes.length === 0) note('routes', 'must not be empty: no signature could be started')
-  if (routes.length > MAX_ROUTES) note('routes', `must be at most ${MAX_ROUTES}`)
+  if (routes.length > MAX_ROUTES) {
+    note('routes', `must be at most ${MAX_ROUTES}`)
+    return problems
+  }
 
   const priorities = new Map<number, number>()
   for (const [index, { priority, match, channels }] of routes.entries()) {
+    if (problems.length === MAX_PROBLEMS) break
     const at = `routes[${index}]`
     if (!(priority >= 1 && priority <= 1_000_000)) note(`${at}.priority`, 'must be 1 to 1,000,000')
     const same = priorities.get(priority)
@@ -92,6 +103,10 @@ function noteTimeWindow({ start, end, timeZone, weekdays }: TimeWindow, at: stri
   if (!isTimeOfDay(start)) note(`${at}.start`, 'must be HH:MM, 00:00 to 23:59')
   if (!isTimeOfDay(end)) note(`${at}.end`, 'must be HH:MM, 00:00 to 23:59')
   if (!isTimeZone(timeZone)) note(`${at}.time_zone`, 'must be an IANA time zone, for example "Europe/Madrid"')
+  if (weekdays.length > WEEKDAYS.length) {
+    note(`${at}.weekdays`, `must be at most ${WEEKDAYS.length}`)
+    return
+  }
   if (!weekdays.every((day) => WEEKDAYS.includes(day))) note(`${at}.weekdays`, 'must be days of the week')
   if (new Set(weekdays).size < weekdays.length) note(`${at}.weekdays`, 'must each be named once')
 }
@@ -102,7 +117,10 @@ function noteChannels(
   known: ReadonlyMap<string, { channel: Channel }>,
   note: Note,
 ): void {
-  if (steps.length < 1 || steps.length > MAX_CHANNELS) note(at, `must be 1 to ${MAX_CHANNELS}`)
+  if (steps.length < 1 || steps.length > MAX_CHANNELS) {
+    note(at, `must be 1 to ${MAX_CHANNELS}`)
+    return
+  }
   for (const [index, { channel, providers }] of steps.entries()) {
     const step = `${at}[${index}]`
     const isChannel = CHANNELS.includes(channel)
@@ -111,6 +129,7 @@ function noteChannels(
     if (isChannel && before < index) note(`${step}.channel`, `makes a loop: ${at}[${before}] is ${channel} as well`)
     if (providers.length < 1 || providers.length > MAX_PROVIDERS) {
       note(`${step}.providers`, `must be 1 to ${MAX_PROVIDERS}`)
+      continue
     }
     const named = [...known].filter(([, { channel: its }]) => its === channel).map(([name]) => name)
     const seen = new Set<string>()
@@ -123,7 +142,7 @@ function noteChannels(
       seen.add(provider)
       if (!(weight >= 0 && weight <= MAX_WEIGHT)) note(`${field}.weight`, `must be 0 to ${MAX_WEIGHT}`)
     }
-    if (providers.length > 0 && !providers.some(({ weight }) => weight > 0)) {
+    if (!providers.some(({ weight }) => weight > 0)) {
       note(`${step}.providers`, 'must have one with a weight above 0')
     }
   }

@@ -12,7 +12,7 @@ import {
 import type { Context } from '../context.ts'
 import type { Channel } from '../domain/challenge.ts'
 import type { Route } from '../domain/routing.ts'
-import { routingProblems } from '../domain/routing-problems.ts'
+import { MAX_CHANNELS, MAX_PROVIDERS, MAX_ROUTES, routingProblems } from '../domain/routing-problems.ts'
 import { WEEKDAYS, type Weekday } from '../domain/time-window.ts'
 import type { ExplainRoute } from '../usecases/explain-route.ts'
 import type { PublishRoutingTable } from '../usecases/publish-routing-table.ts'
@@ -119,9 +119,14 @@ function authorship(check: Check, { author, reason }: { author: string; reason: 
 }
 
 function routesIn(check: Check, sent: readonly ProtoRoute[], providers: Providers['providers']): Route[] {
-  const routes = sent.map(toRoute)
+  const routes = oneTooMany(sent, MAX_ROUTES).map(toRoute)
   for (const { field, description } of routingProblems(routes, providers)) check(field, undefined, false, description)
   return routes
+}
+
+/** As much of a list as {@link routingProblems} needs to see that it is too long. */
+function oneTooMany<T>(list: readonly T[], most: number): readonly T[] {
+  return list.slice(0, most + 1)
 }
 
 function toRoute({ priority, match, channels, fallbackOnUndelivered }: ProtoRoute): Route {
@@ -141,14 +146,14 @@ function toRoute({ priority, match, channels, fallbackOnUndelivered }: ProtoRout
             start: timeWindow.start,
             end: timeWindow.end,
             timeZone: timeWindow.timeZone,
-            weekdays: timeWindow.weekdays.map(toWeekday),
+            weekdays: oneTooMany(timeWindow.weekdays, WEEKDAYS.length).map(toWeekday),
           }
         : null,
     },
-    channels: channels.map(({ channel, providers }) => ({
+    channels: oneTooMany(channels, MAX_CHANNELS).map(({ channel, providers }) => ({
       // Whether there is one is for routingProblems to say, together with everything else.
       channel: CHANNEL_NAMES.get(channel) as Channel,
-      providers: providers.map(({ provider, weight }) => ({ provider, weight })),
+      providers: oneTooMany(providers, MAX_PROVIDERS).map(({ provider, weight }) => ({ provider, weight })),
     })),
     ...(fallbackOnUndelivered && { fallbackOnUndelivered }),
   }

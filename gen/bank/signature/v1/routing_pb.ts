@@ -1226,7 +1226,8 @@ export const RoutingService: GenService<{
    * Errors:
    *   - INVALID_ARGUMENT, INVALID_FIELD: every problem at once, each by row and field, for example
    *     "routes[3].channels[0].providers[1].provider". A row that an earlier one leaves nothing to is a problem too. Of
-   *     very many problems the last violation says how many more there are: an error has little room.
+   *     very many problems the last violation says how many more there are: an error has little room. No more than 100
+   *     are looked for.
    *   - ABORTED, ROUTING_TABLE_CONFLICT: replaces_version isn't the version in force; the metadata has
    *     current_version. Look at that one, then publish again.
    *
