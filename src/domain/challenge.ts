@@ -10,8 +10,11 @@ export type ChallengeStatus = 'PENDING' | 'SENT' | 'COMPLETED' | 'FAILED' | 'EXP
 /** The statuses in which a code can be completed. A signature has at most one challenge in one of them. */
 export const OPEN: readonly ChallengeStatus[] = ['PENDING', 'SENT']
 
-/** What the provider says of the message, from the least to the last word. It only moves up. */
-export const DELIVERY_STATUSES = ['UNKNOWN', 'ACCEPTED', 'SENT', 'DELIVERED', 'UNDELIVERED'] as const
+/**
+ * What the provider says of the message, from the least to the last word. It only moves up. DELIVERED is the last word: a
+ * message that the carrier gave up may still arrive, and one that arrived stays so.
+ */
+export const DELIVERY_STATUSES = ['UNKNOWN', 'ACCEPTED', 'SENT', 'UNDELIVERED', 'DELIVERED'] as const
 export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number]
 
 /** Why a challenge failed. */

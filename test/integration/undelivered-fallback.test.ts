@@ -195,6 +195,18 @@ describe('it makes way for nobody', () => {
     expect((await complete(signatureId, code)).signature?.status).toBe(SignatureStatus.SIGNED)
   })
 
+  test('when it was delivered, and a bad word comes after that', async () => {
+    const { signatureId, challengeId, sid, code } = await startUndelivered()
+    for (const status of ['delivered', 'undelivered', 'failed']) {
+      await tellAndSettle((replica) => twilioReceipt(replica, { challengeId, sid, status }))
+    }
+    expect(await challengesOf(app, signatureId)).toMatchObject([
+      { status: 'SENT', delivery_status: 'DELIVERED', vendor_status: 'delivered' },
+    ])
+    expect(called(app)).toEqual(['twilio-sms'])
+    expect((await complete(signatureId, code)).signature?.status).toBe(SignatureStatus.SIGNED)
+  })
+
   test('when it has made way before', async () => {
     const { signatureId, challengeId, sid, receipt } = await startUndelivered()
     await post(app, receipt)

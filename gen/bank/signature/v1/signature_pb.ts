@@ -1126,7 +1126,8 @@ export const ChallengeStatusSchema: GenEnum<ChallengeStatus> = /*@__PURE__*/
   enumDesc(file_bank_signature_v1_signature, 3);
 
 /**
- * What the provider says of the message. It only moves down this list.
+ * What the provider says of the message. It only moves down this list, except that UNDELIVERED comes before DELIVERED: a
+ * message that was given up may still arrive, and one that arrived stays DELIVERED.
  *
  * @generated from enum bank.signature.v1.DeliveryStatus
  */
@@ -1167,7 +1168,7 @@ export const DeliveryStatus = {
   DELIVERED: 4,
 
   /**
-   * It did not reach the phone, and won't.
+   * It did not reach the phone.
    *
    * @generated from enum value: DELIVERY_STATUS_UNDELIVERED = 5;
    */
@@ -1175,7 +1176,8 @@ export const DeliveryStatus = {
 } as const;
 
 /**
- * What the provider says of the message. It only moves down this list.
+ * What the provider says of the message. It only moves down this list, except that UNDELIVERED comes before DELIVERED: a
+ * message that was given up may still arrive, and one that arrived stays DELIVERED.
  *
  * @generated from enum bank.signature.v1.DeliveryStatus
  */
