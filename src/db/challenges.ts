@@ -47,11 +47,15 @@ export interface NewChallenge {
 
 /** The challenge of that id, when its signature is this caller's. */
 export async function findChallenge(db: Db, caller: string, id: string): Promise<StoredChallenge | undefined> {
-  const row = await db
+  const row = await selectChallenges(db).where('challenge.id', '=', id).where('caller', '=', caller).executeTakeFirst()
+  return row && toStoredChallenge(row)
+}
+
+/** Challenges beside their signatures, with what {@link toStoredChallenge} needs. */
+export function selectChallenges(db: Db) {
+  return db
     .selectFrom('challenge')
     .innerJoin('signature', 'signature.id', 'challenge.signature_id')
-    .where('challenge.id', '=', id)
-    .where('signature.caller', '=', caller)
     .selectAll('challenge')
     .select([
       'signature.phone_masked',
@@ -62,39 +66,42 @@ export async function findChallenge(db: Db, caller: string, id: string): Promise
       `.as('known_delivery_status'),
       sql<boolean>`signature.status = 'PENDING' AND signature.expires_at <= clock_timestamp()`.as('due'),
     ])
-    .executeTakeFirst()
-  return (
-    row && {
-      id: row.id,
-      signatureId: row.signature_id,
-      channel: row.channel,
-      provider: row.provider,
-      status: row.status,
-      deliveryStatus: row.known_delivery_status,
-      providerChallengeId: row.provider_challenge_id,
-      maskedPhone: row.phone_masked,
-      triesRemaining: row.max_tries - row.tries_used,
-      createdAt: row.created_at,
-      sentAt: row.sent_at,
-      expiresAt: row.expires_at,
-      deliveryReport:
-        row.vendor_status !== null && row.delivery_reported_at
-          ? {
-              vendorStatus: row.vendor_status,
-              providerErrorCode: row.delivery_error_code,
-              reportedAt: row.delivery_reported_at,
-            }
-          : null,
-      failure: row.failure_reason && { reason: row.failure_reason, providerErrorCode: row.provider_error_code },
-      route: row.route,
-      routingTableVersion: row.routing_table_version,
-      routePriority: row.route.priority,
-      choice: row.choice,
-      passedOver: row.passed_over,
-      beingDelivered: row.status === 'PENDING' && row.known_delivery_status === null,
-      due: row.due,
-    }
-  )
+}
+
+type ChallengeRow = Awaited<ReturnType<ReturnType<typeof selectChallenges>['executeTakeFirstOrThrow']>>
+
+/** A row of {@link selectChallenges} as use cases know it. */
+export function toStoredChallenge(row: ChallengeRow): StoredChallenge {
+  return {
+    id: row.id,
+    signatureId: row.signature_id,
+    channel: row.channel,
+    provider: row.provider,
+    status: row.status,
+    deliveryStatus: row.known_delivery_status,
+    providerChallengeId: row.provider_challenge_id,
+    maskedPhone: row.phone_masked,
+    triesRemaining: row.max_tries - row.tries_used,
+    createdAt: row.created_at,
+    sentAt: row.sent_at,
+    expiresAt: row.expires_at,
+    deliveryReport:
+      row.vendor_status !== null && row.delivery_reported_at
+        ? {
+            vendorStatus: row.vendor_status,
+            providerErrorCode: row.delivery_error_code,
+            reportedAt: row.delivery_reported_at,
+          }
+        : null,
+    failure: row.failure_reason && { reason: row.failure_reason, providerErrorCode: row.provider_error_code },
+    route: row.route,
+    routingTableVersion: row.routing_table_version,
+    routePriority: row.route.priority,
+    choice: row.choice,
+    passedOver: row.passed_over,
+    beingDelivered: row.status === 'PENDING' && row.known_delivery_status === null,
+    due: row.due,
+  }
 }
 
 /**

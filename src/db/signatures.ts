@@ -183,9 +183,19 @@ function selectSignatures(db: Db) {
     ])
 }
 
-type SignatureRow = Awaited<ReturnType<ReturnType<typeof selectSignatures>['executeTakeFirstOrThrow']>>
+type SignatureRow = Omit<
+  Awaited<ReturnType<ReturnType<typeof selectSignatures>['executeTakeFirstOrThrow']>>,
+  | 'caller'
+  | 'locale'
+  | 'requested_channel'
+  | 'customer_segment'
+  | `customer_${string}`
+  | `phone_${string}`
+  | `push_${string}`
+>
 
-function toStoredSignature(row: SignatureRow): StoredSignature {
+/** A signature's row as use cases know it. */
+export function toStoredSignature(row: SignatureRow): StoredSignature {
   return {
     id: row.id,
     status: row.status,

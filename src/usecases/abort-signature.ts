@@ -1,7 +1,7 @@
 import type { Context } from '../context.ts'
 import { abortSignature as abort } from '../db/signature-states.ts'
 import type { Signature } from '../domain/signature.ts'
-import { currentSignature, endOf } from './current.ts'
+import { currentSignature, currentWithChallenge, endOf } from './current.ts'
 
 export interface AbortSignature {
   caller: string
@@ -16,7 +16,7 @@ export async function abortSignature(
 ): Promise<Signature> {
   await currentSignature(ctx, caller, signatureId)
   if (await abort(ctx.db, signatureId, reason)) ctx.metrics.signatures.inc({ status: 'ABORTED' })
-  const signature = await currentSignature(ctx, caller, signatureId)
-  if (signature.status === 'ABORTED') return signature
-  throw (await endOf(ctx, caller, signature)) ?? new Error('a signature that can not be aborted has not ended')
+  const current = await currentWithChallenge(ctx, caller, signatureId)
+  if (current.signature.status === 'ABORTED') return current.signature
+  throw endOf(current) ?? new Error('a signature that can not be aborted has not ended')
 }

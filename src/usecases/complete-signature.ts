@@ -7,7 +7,7 @@ import { isSealedCode } from '../domain/one-time-code.ts'
 import type { Signature } from '../domain/signature.ts'
 import { type Transaction, transactionDigest } from '../domain/transaction.ts'
 import { AppError } from '../errors.ts'
-import { currentSignature, endOf, latestChallenge } from './current.ts'
+import { currentSignature, currentWithChallenge, endOf } from './current.ts'
 import { ringWith } from './known-keys.ts'
 
 export interface CompleteSignature {
@@ -85,10 +85,10 @@ function codeRejected(triesRemaining: number): AppError {
 async function refusal(ctx: Ctx, { caller, signatureId }: CompleteSignature): Promise<AppError> {
   // The call that took the last try may be signing: then that is what this one is told.
   await settleSignature(ctx.db, signatureId)
-  const signature = await currentSignature(ctx, caller, signatureId)
-  const ended = await endOf(ctx, caller, signature)
+  const current = await currentWithChallenge(ctx, caller, signatureId)
+  const ended = endOf(current)
   if (ended) return ended
-  const { triesRemaining } = await latestChallenge(ctx, caller, signature)
+  const { triesRemaining } = current.challenge
   // Another challenge took the place of the one whose code this may be.
   if (triesRemaining > 0) return codeRejected(triesRemaining)
   // The last try was taken by a call that has not closed the signature yet.

@@ -1,9 +1,8 @@
 import type { Context } from '../context.ts'
 import { findChallenge, type StoredChallenge } from '../db/challenges.ts'
+import { findWithLatestChallenge, type SignatureWithChallenge } from '../db/latest-challenge.ts'
 import { expireSignature } from '../db/signature-states.ts'
 import { findSignature, type StoredSignature } from '../db/signatures.ts'
-import type { Challenge } from '../domain/challenge.ts'
-import type { Signature } from '../domain/signature.ts'
 import { AppError } from '../errors.ts'
 
 /** A caller's signature as it stands now: closed first, when its time is over. Throws SIGNATURE_NOT_FOUND. */
@@ -32,37 +31,37 @@ export async function currentChallenge(
   return currentChallenge(ctx, caller, id)
 }
 
-/** The challenge that was made last for a signature. */
-export async function latestChallenge(
+/** A caller's signature with its latest challenge, as {@link currentSignature}. */
+export async function currentWithChallenge(
   ctx: Pick<Context, 'db' | 'metrics'>,
   caller: string,
-  signature: StoredSignature,
-): Promise<StoredChallenge> {
-  return currentChallenge(ctx, caller, signature.challengeIds.at(-1) ?? '')
+  id: string,
+): Promise<SignatureWithChallenge> {
+  const found = await findWithLatestChallenge(ctx.db, caller, id)
+  if (found && !found.signature.due) return found
+  await currentSignature(ctx, caller, id)
+  return currentWithChallenge(ctx, caller, id)
 }
 
 /** What a caller is told who wants something of a signature that has ended; undefined while it is PENDING. */
-export async function endOf(
-  ctx: Pick<Context, 'db' | 'metrics'>,
-  caller: string,
-  signature: StoredSignature,
-): Promise<AppError | undefined> {
+export function endOf({ signature, challenge }: SignatureWithChallenge): AppError | undefined {
+  const metadata = { signature_id: signature.id }
   switch (signature.status) {
     case 'SIGNED':
-      return new AppError('SIGNATURE_ALREADY_SIGNED', 'the signature was signed before')
+      return new AppError('SIGNATURE_ALREADY_SIGNED', 'the signature was signed before', { metadata })
     case 'ABORTED':
-      return new AppError('SIGNATURE_ABORTED', 'the signature was aborted')
+      return new AppError('SIGNATURE_ABORTED', 'the signature was aborted', { metadata })
     case 'EXPIRED':
-      return new AppError('SIGNATURE_EXPIRED', 'the code is no longer valid')
+      return new AppError('SIGNATURE_EXPIRED', 'the code is no longer valid', { metadata })
     case 'FAILED':
-      return challengeFailure(await latestChallenge(ctx, caller, signature))
+      return challengeFailure(challenge)
     case 'PENDING':
       return undefined
   }
 }
 
 /** What a caller is told of a challenge that failed: the same at once and at every later call. */
-export function challengeFailure({ id, signatureId, provider, failure }: StoredChallenge): AppError {
+function challengeFailure({ id, signatureId, provider, failure }: StoredChallenge): AppError {
   const metadata = { signature_id: signatureId, challenge_id: id, provider }
   switch (failure?.reason) {
     case 'TRIES_EXHAUSTED':
@@ -78,28 +77,25 @@ export function challengeFailure({ id, signatureId, provider, failure }: StoredC
   }
 }
 
-/** A signature with the challenge that a call made for it. */
-export interface SignatureWithChallenge {
-  signature: Signature
-  challenge: Challenge
-}
-
 /** What a caller told to wait for its own earlier call should wait. */
 const IN_PROGRESS_RETRY_MS = 1_000
 
-/** What came of delivering a signature's last challenge, as its caller is told by the call itself and by every repetition. */
+/**
+ * What came of delivering a signature's last challenge, as its caller is told by the call itself and by every repetition.
+ * Throws why the signature has ended, unless it was signed.
+ */
 export async function challengeOutcome(
   ctx: Pick<Context, 'db' | 'metrics'>,
   caller: string,
   signatureId: string,
 ): Promise<SignatureWithChallenge> {
-  const signature = await currentSignature(ctx, caller, signatureId)
-  const challenge = await latestChallenge(ctx, caller, signature)
-  if (challenge.beingDelivered) {
+  const current = await currentWithChallenge(ctx, caller, signatureId)
+  const ended = endOf(current)
+  if (ended && current.signature.status !== 'SIGNED') throw ended
+  if (current.challenge.beingDelivered) {
     throw new AppError('IDEMPOTENCY_IN_PROGRESS', 'the first call with this key is still sending', {
       retryAfterMs: IN_PROGRESS_RETRY_MS,
     })
   }
-  if (challenge.failure && challenge.failure.reason !== 'TRIES_EXHAUSTED') throw challengeFailure(challenge)
-  return { signature, challenge }
+  return current
 }

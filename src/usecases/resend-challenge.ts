@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
 import type { Context } from '../context.ts'
+import type { SignatureWithChallenge } from '../db/latest-challenge.ts'
 import { resendChallenge as resend } from '../db/resends.ts'
 import { findClaim } from '../db/signatures.ts'
 import type { Channel } from '../domain/challenge.ts'
 import { lengthPrefixed } from '../domain/fields.ts'
 import { AppError } from '../errors.ts'
-import { challengeOutcome, currentSignature, endOf, type SignatureWithChallenge } from './current.ts'
+import { challengeOutcome, currentWithChallenge, endOf } from './current.ts'
 import { budgetWithin, deliverCode, newChallenge } from './deliver-code.ts'
 import { nextUsable, noUsableProvider, planRoute } from './plan-route.ts'
 import { openRecipient } from './recipient.ts'
@@ -32,13 +33,13 @@ export async function resendChallenge(
 ): Promise<SignatureWithChallenge> {
   const { caller, signatureId, channel } = input
   const budgetMs = budgetWithin(ctx, timeLeftMs)
-  const signature = await currentSignature(ctx, caller, signatureId)
+  const current = await currentWithChallenge(ctx, caller, signatureId)
   const repeated = await repeatedResend(ctx, input)
   if (repeated) return repeated
-  const ended = await endOf(ctx, caller, signature)
+  const ended = endOf(current)
   if (ended) throw ended
 
-  const { recipient, query } = await openRecipient(ctx, signature)
+  const { recipient, query } = await openRecipient(ctx, current.signature)
   const plan = planRoute(ctx, { ...query, channel: channel ?? query.channel })
   if (!plan) throw new AppError('NO_ROUTE', 'no row of the routing table matches')
   const { candidate, passedOver } = nextUsable(ctx, plan, [], recipient.pushToken !== undefined)
@@ -54,7 +55,7 @@ export async function resendChallenge(
     case 'repeated':
       return (await repeatedResend(ctx, input)) ?? raise(new Error('a claimed key has no claim'))
     case 'closed':
-      throw (await endOf(ctx, caller, await currentSignature(ctx, caller, signatureId))) ?? new Error('still open')
+      throw endOf(await currentWithChallenge(ctx, caller, signatureId)) ?? new Error('still open')
     case 'limit':
       throw new AppError('RESEND_LIMIT', `codes were sent again ${RULES.limit} times for this signature`)
     case 'too soon':

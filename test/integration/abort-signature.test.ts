@@ -130,7 +130,7 @@ test.each([
     await abort(signatureId)
     if (end === 'reset') call.reset()
     else call.answer(end)
-    expect((await starting).signature).toMatchObject({ status: SignatureStatus.ABORTED })
+    expect(await starting).toMatchObject({ reason: 'SIGNATURE_ABORTED', metadata: { signature_id: signatureId } })
 
     expect(called(app)).toEqual([])
     expect(await challengesOf(app, signatureId)).toMatchObject([
@@ -146,14 +146,13 @@ test('a message that is sent after its signature was aborted is on record, and i
   app.sandbox.failNext({ latencyMs: 500 })
   const calling = app.sandbox.nextCall()
   const request = startRequest()
-  const starting = app.client.startSignature(request)
+  const starting = failure(app.client.startSignature(request))
   await calling
   const { signature_id: signatureId } = await challengeOf(app, request.idempotencyKey)
   await abort(signatureId)
-  const { challenge } = await starting
+  expect(await starting).toMatchObject({ reason: 'SIGNATURE_ABORTED', metadata: { signature_id: signatureId } })
 
   const [message] = app.sandbox.messages
-  expect(challenge?.providerChallengeId).toBe(message?.sid)
   expect(await challengesOf(app, signatureId)).toMatchObject([
     {
       status: 'CANCELLED',
@@ -172,7 +171,7 @@ test('a message that is sent after its signature was aborted is on record, and i
 
 async function startHeld() {
   const request = startRequest()
-  const starting = held.client.startSignature(request)
+  const starting = failure(held.client.startSignature(request))
   const call = await twilio.next()
   const { signature_id: signatureId } = await challengeOf(app, request.idempotencyKey)
   return { starting, call, signatureId }

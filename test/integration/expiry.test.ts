@@ -62,17 +62,16 @@ test('a challenge read after its time is expired, and so is its signature', asyn
   await expectExpired(signatureId, challengeId)
 })
 
-test('the same start again after its time gives the expired signature and sends nothing', async () => {
+test('the same start again after its time is told that it is over, and sends nothing', async () => {
   const request = startRequest()
   const { signature } = await app.client.startSignature(request)
   const signatureId = signature?.id ?? ''
   const callsBefore = app.sandbox.calls.length
   await passTime(signatureId)
 
-  const again = await app.client.startSignature(request)
+  const again = await failure(app.client.startSignature(request))
 
-  expect(again.signature).toMatchObject({ id: signatureId, status: SignatureStatus.EXPIRED })
-  expect(again.challenge).toMatchObject({ status: ChallengeStatus.EXPIRED })
+  expect(again).toMatchObject({ reason: 'SIGNATURE_EXPIRED', metadata: { signature_id: signatureId } })
   expect(app.sandbox.calls).toHaveLength(callsBefore)
 })
 

@@ -200,6 +200,19 @@ test('a signature that has ended gets no new code, and the caller is told how it
   await expectRefused(expired.signatureId, { code: Code.FailedPrecondition, reason: 'SIGNATURE_EXPIRED' })
 })
 
+test('a resend that is repeated after its signature was aborted is told so', async () => {
+  const { signatureId } = await started()
+  const request = { idempotencyKey: randomUUID() }
+  await resend(signatureId, request)
+  await app.client.abortSignature({ signatureId, reason: AbortReason.OPERATOR })
+  expect(await failure(resend(signatureId, request))).toMatchObject({
+    code: Code.FailedPrecondition,
+    reason: 'SIGNATURE_ABORTED',
+    metadata: { signature_id: signatureId },
+  })
+  expect(called(app)).toHaveLength(2)
+})
+
 test('a signature whose time is over is closed by the resend that it refuses', async () => {
   const { signatureId } = await started()
   await sql`UPDATE signature SET expires_at = clock_timestamp() WHERE id = ${signatureId}`.execute(app.db)

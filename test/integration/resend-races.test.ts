@@ -97,7 +97,7 @@ test('one key for two signatures at once sends for one of them and leaves the ot
 
 test('a resend and an abort at once end in an aborted signature without a live code', { timeout: 60_000 }, async () => {
   const random = seededRandom(23)
-  const resends = { RESENT: 0, SIGNATURE_ABORTED: 0 }
+  const resends = { sent: 0, 'not sent': 0 }
   for (let round = 0; round < ROUNDS; round++) {
     const { signatureId } = await started()
     const [resent, aborted] = await Promise.all([
@@ -106,14 +106,16 @@ test('a resend and an abort at once end in an aborted signature without a live c
     ])
 
     expect(aborted).toBe('ABORTED')
+    // What was sent before the abort may be answered after it.
     expect(['RESENT', 'SIGNATURE_ABORTED']).toContain(resent)
-    resends[resent as keyof typeof resends] += 1
     const challenges = await challengesOf(app, signatureId)
     expect(new Set(challenges.map(({ status }) => status))).toEqual(new Set(['CANCELLED']))
     // A challenge that is aborted before its call is not sent.
     const { length: calls } = challenges.flatMap(({ attempts }) => attempts)
     expect(called(app)).toHaveLength(calls)
     expect([challenges.length, challenges.length - 1]).toContain(calls)
+    expect(resent === 'RESENT' ? calls : 2).toBe(2)
+    resends[calls > 1 ? 'sent' : 'not sent'] += 1
     for (const code of codesTold(app)) expect(await complete(signatureId, code)).toBe('SIGNATURE_ABORTED')
     expect(await row(app, 'signature', signatureId)).toMatchObject({ status: 'ABORTED' })
     app.sandbox.clear()
@@ -144,6 +146,25 @@ test('an abort and the right code at once abort or sign, never both', { timeout:
     ])
   }
   expect(Math.min(...Object.values(ends))).toBeGreaterThan(0)
+})
+
+test('an answer tells signature and challenge as of one moment', async () => {
+  const told: unknown[] = []
+  for (let round = 0; round < ROUNDS; round++) {
+    const request = startRequest()
+    const { signature } = await app.client.startSignature(request)
+    const answers = times(6, null).map((_, n) =>
+      (n % 2 ? app : other).client.startSignature(request).then(
+        ({ signature, challenge }) => `${signature?.status} ${challenge?.status}`,
+        async (error: ConnectError) => (await failure(Promise.reject(error))).reason,
+      ),
+    )
+    const [aborted, ...answered] = await Promise.all([abort(signature?.id ?? ''), ...answers])
+    expect(aborted).toBe('ABORTED')
+    told.push(...answered)
+  }
+  const waiting = `${SignatureStatus.PENDING} ${ChallengeStatus.SENT}`
+  expect(new Set(told)).toEqual(new Set([waiting, 'SIGNATURE_ABORTED']))
 })
 
 test.each(['still under way', 'of unknown outcome'])(

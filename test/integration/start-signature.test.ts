@@ -328,7 +328,7 @@ test('a signature aborted before the provider has answered stays aborted, and it
   await using provider = await holdBackAnswers()
   const { client } = await app.replica({ TWILIO_API_URL: provider.url })
   const call = app.sandbox.nextCall()
-  const starting = client.startSignature(startRequest())
+  const starting = failure(client.startSignature(startRequest()))
   const code = codeIn((await call).form.get('Body') ?? '')
   const { signatureId, challengeId } = await newest()
 
@@ -336,7 +336,7 @@ test('a signature aborted before the provider has answered stays aborted, and it
   await failure(app.client.completeSignature({ signatureId, code, transaction: other }))
   provider.answer()
 
-  expect((await starting).signature).toMatchObject({ status: SignatureStatus.ABORTED })
+  expect(await starting).toMatchObject({ reason: 'SIGNATURE_ABORTED', metadata: { signature_id: signatureId } })
   expect(await row(app, 'challenge', challengeId)).toMatchObject({
     status: 'CANCELLED',
     provider_challenge_id: app.sandbox.messages[0]?.sid,

@@ -93,7 +93,7 @@ export const StartSignatureRequestSchema: GenMessage<StartSignatureRequest> = /*
  */
 export type StartSignatureResponse = Message<"bank.signature.v1.StartSignatureResponse"> & {
   /**
-   * The signature, PENDING.
+   * The signature, PENDING, or SIGNED when the customer was faster than the answer or the call is a repetition.
    *
    * @generated from field: bank.signature.v1.Signature signature = 1;
    */
@@ -242,7 +242,7 @@ export const ResendChallengeRequestSchema: GenMessage<ResendChallengeRequest> = 
  */
 export type ResendChallengeResponse = Message<"bank.signature.v1.ResendChallengeResponse"> & {
   /**
-   * The signature, PENDING.
+   * The signature, PENDING or SIGNED as in StartSignatureResponse.
    *
    * @generated from field: bank.signature.v1.Signature signature = 1;
    */
@@ -1214,7 +1214,7 @@ export const SignatureService: GenService<{
    * The same idempotency key with the same request gives the same signature and sends no second message, so a call
    * that ended without an answer is simply made again. The answer is OK as soon as a provider took the message, and
    * also when the last one's answer never came: then the challenge is PENDING with delivery status UNKNOWN, the code may
-   * well have arrived, and it can be completed.
+   * well have arrived, and it can be completed. OK means that the signature waits for its code, or was signed meanwhile.
    *
    * When a provider fails, the next one of its route is tried, each with a challenge and a code of its own; a code sent
    * before is dead by then. Who was passed over, and why, is in the challenge and in the timeline.
@@ -1227,6 +1227,8 @@ export const SignatureService: GenService<{
    *     With provider_error_code NO_PUSH_TOKEN: only push would serve, and the request had no token. Nothing was stored.
    *   - FAILED_PRECONDITION, NO_ROUTE: no row of the routing table matches. Nothing was stored.
    *   - FAILED_PRECONDITION, IDEMPOTENCY_KEY_REUSED: the key belongs to another request. Make a new one.
+   *   - FAILED_PRECONDITION, SIGNATURE_ABORTED, SIGNATURE_EXPIRED or TRIES_EXHAUSTED: the signature of this key has ended
+   *     that way meanwhile. The metadata has signature_id.
    *   - ABORTED, IDEMPOTENCY_IN_PROGRESS: the first call with this key is still sending. Wait as RetryInfo says.
    *   - DEADLINE_EXCEEDED, DEADLINE_TOO_SHORT: your deadline leaves less than 200 ms. Nothing was stored or sent.
    *   - UNAVAILABLE, PROVIDER_UNAVAILABLE: no provider took the message. The metadata has provider and
