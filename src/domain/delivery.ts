@@ -28,9 +28,11 @@ export interface ProviderResult {
  * - `unknown`: may have been sent; try again with the same code.
  * - `unproven`: taken, but the answer can't be used; trying again would send twice.
  * - `recipient`: this number can't be reached; nobody on this channel could.
- * - `ours`: the provider refuses us, not the recipient; only another provider helps.
+ * - `pair`: this message is refused, for its number and our account or sender together or for what is in it; another
+ *   provider may take it, and it says nothing of this one.
+ * - `ours`: the provider refuses us, whoever the recipient; only another provider helps.
  */
-export type FailureClass = 'transient' | 'unknown' | 'unproven' | 'recipient' | 'ours'
+export type FailureClass = 'transient' | 'unknown' | 'unproven' | 'recipient' | 'pair' | 'ours'
 
 /** One call to a provider. */
 export interface Attempt {

@@ -84,7 +84,7 @@ export function createDeliver({ policy, health, obstacle, metrics, log, clock }:
       } catch (thrown) {
         const error = asProviderError(provider.name, thrown)
         end('error', error.failureClass, error.providerErrorCode)
-        counted.errors.inc({ error_code: error.providerErrorCode })
+        counted.errors.inc({ error_code: error.label })
         log.error(
           {
             ...fields,

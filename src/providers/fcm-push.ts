@@ -1,4 +1,4 @@
-import type { FailureClass } from '../domain/delivery.ts'
+import { FCM_ERRORS } from './fcm-errors.ts'
 import { createAccessTokens } from './google-access-token.ts'
 import { type GoogleCredentials, readProjectId } from './google-token-source.ts'
 import { exchange, type HttpAnswer, isAccepted, isObject, jsonOf, proofOf, refusal } from './http-exchange.ts'
@@ -18,13 +18,6 @@ export interface FcmPushConfig {
 
 const NAME = 'fcm-push'
 const SCOPE = 'https://www.googleapis.com/auth/firebase.messaging'
-
-/** https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode: what a code means where its HTTP status does not tell. */
-const MEANING: Record<string, FailureClass> = {
-  UNREGISTERED: 'recipient', // the app is gone, or has another token by now
-  SENDER_ID_MISMATCH: 'ours', // the app registered with another project than our service account's
-  THIRD_PARTY_AUTH_ERROR: 'ours', // the project's APNs key is wrong, which no other access token helps
-}
 
 const CODE = /^[A-Z_]{1,64}$/
 /** https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages#Message */
@@ -110,7 +103,7 @@ function fcmRefusal(answer: HttpAnswer): ProviderError {
   if (answer.status === 401 && code !== 'THIRD_PARTY_AUTH_ERROR') {
     return new ProviderError(NAME, code ?? 'HTTP_401', 'transient')
   }
-  const meanings = isAboutToken ? { ...MEANING, INVALID_ARGUMENT: 'recipient' as const } : MEANING
+  const meanings = isAboutToken ? { ...FCM_ERRORS, INVALID_ARGUMENT: 'recipient' as const } : FCM_ERRORS
   const headers = answer.status === 429 ? { 'retry-after': QUOTA_SECONDS, ...answer.headers } : answer.headers
   return refusal(NAME, { ...answer, headers }, code, meanings)
 }

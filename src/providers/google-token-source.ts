@@ -1,6 +1,7 @@
 import { createPrivateKey } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { SignJWT } from 'jose'
+import { TOKEN_ERRORS } from './fcm-errors.ts'
 import { exchange, type HttpAnswer, isAccepted, isObject, jsonIn, jsonOf, refusal } from './http-exchange.ts'
 import { ProviderError } from './provider.ts'
 
@@ -176,7 +177,7 @@ async function ask(provider: string, url: string, init: Parameters<typeof exchan
   if (isAccepted(answer)) return answer
   const { error } = jsonOf(answer)
   const code = isObject(error) ? String(error.status).toLowerCase() : error
-  throw refusal(provider, answer, typeof code === 'string' && ERROR.test(code) ? code : undefined)
+  throw refusal(provider, answer, typeof code === 'string' && ERROR.test(code) ? code : undefined, TOKEN_ERRORS)
 }
 
 function nothingSent(error: unknown): never {

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { createHash } from 'node:crypto'
 import { subscribe } from 'node:diagnostics_channel'
+import { STATUS_CODES } from 'node:http'
 import type { FailureClass, ProviderProof } from '../domain/delivery.ts'
 import { ProviderError } from './provider.ts'
 
@@ -58,19 +59,25 @@ export function isAccepted({ status }: HttpAnswer): boolean {
 }
 
 /**
- * What an answer that isn't a 2xx means: after a 5xx always that trying again helps, else what the provider's own code
- * means, if it has one that the table knows, else what the status says.
+ * What an answer that isn't a 2xx means: after a 5xx always that trying again helps, else what the table says of the
+ * provider's own code, else of the status (`HTTP_400`); what the table lacks is `ours`, a 429 `transient`.
  */
 export function refusal(
   provider: string,
   { status, headers }: HttpAnswer,
-  providerErrorCode = `HTTP_${status}`,
-  meanings: Readonly<Record<string, FailureClass>> = {},
+  vendorCode: string | undefined,
+  meanings: Readonly<Record<string, FailureClass>>,
 ): ProviderError {
-  const known = Object.hasOwn(meanings, providerErrorCode) ? meanings[providerErrorCode] : undefined
-  const failureClass = status >= 500 ? 'transient' : (known ?? (status === 429 ? 'transient' : 'ours'))
-  const waitMs = failureClass === 'transient' ? retryAfterMs(headers['retry-after']) : undefined
-  return new ProviderError(provider, providerErrorCode, failureClass, waitMs)
+  const meaningOf = (code: string) => (Object.hasOwn(meanings, code) ? meanings[code] : undefined)
+  const statusCode = `HTTP_${status}`
+  const code = vendorCode ?? statusCode
+  const known = meaningOf(code)
+  const byStatus = meaningOf(statusCode) ?? (status === 429 ? 'transient' : 'ours')
+  const failureClass = status >= 500 ? 'transient' : (known ?? byStatus)
+  return new ProviderError(provider, code, failureClass, {
+    retryAfterMs: failureClass === 'transient' ? retryAfterMs(headers['retry-after']) : undefined,
+    isInvented: vendorCode === undefined ? STATUS_CODES[status] === undefined : known === undefined,
+  })
 }
 
 /** The answer's body where it is a JSON object, else an empty object. What is in its fields is for the caller to check. */

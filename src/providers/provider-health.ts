@@ -1,4 +1,5 @@
 import { CircuitState, CountBreaker, circuitBreaker, handleWhen, isBrokenCircuitError, noop } from 'cockatiel'
+import type { FailureClass } from '../domain/delivery.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { ProviderError } from './provider.ts'
@@ -12,7 +13,7 @@ export interface ProviderHealth {
   /** How long no call should be made, in milliseconds; 0 when one may be. */
   breakMs(): number
   /**
-   * Makes a call and counts how it ended. Not against the provider: what was the recipient's fault, and whatever
+   * Makes a call and counts how it ended. Not against the provider: a refusal of the message or its recipient, and whatever
    * `isExcused` says of once it has failed, such as a caller who did not wait. Throws what the call throws.
    */
   observe<T>(call: () => Promise<T>, isExcused: () => boolean): Promise<T>
@@ -37,6 +38,9 @@ const WINDOW_CALLS = { size: 20, minimumNumberOfCalls: 10 }
 /** It opens above this part of failures, which for up to 20 calls is half of them and more. */
 const THRESHOLD = 0.49
 const OPEN_MS = 30_000
+
+/** What a provider says of one message or recipient is no verdict on the provider. */
+const ABOUT_MESSAGE: readonly FailureClass[] = ['recipient', 'pair']
 
 const STATES: Record<CircuitState, BreakerState> = {
   [CircuitState.Closed]: 'CLOSED',
@@ -111,9 +115,9 @@ function createHealth(provider: string, { breaker, metrics, log }: HealthTools):
             end(false)
             return result
           } catch (error) {
-            const isRecipient = error instanceof ProviderError && error.failureClass === 'recipient'
+            const isAboutMessage = error instanceof ProviderError && ABOUT_MESSAGE.includes(error.failureClass)
             // The call that tries an open circuit must not close it by having been cut short.
-            const counts = !isRecipient && (circuit.state === CircuitState.HalfOpen || !isExcused())
+            const counts = !isAboutMessage && (circuit.state === CircuitState.HalfOpen || !isExcused())
             end(counts)
             throw counts ? new CountedFailure(error) : error
           }

@@ -31,14 +31,22 @@ export class ProviderError extends Error {
   /** The provider's own code where it gave one ("21614"), else what happened ("HTTP_503", "TIMEOUT", "ECONNREFUSED"). */
   readonly providerErrorCode: string
   readonly failureClass: FailureClass
+  /** What metrics count it under: its code, or its class where the code is none that we know, as those have no end. */
+  readonly label: string
   /** How long the provider asks us to wait. */
   readonly retryAfterMs: number | undefined
 
-  constructor(provider: string, providerErrorCode: string, failureClass: FailureClass, retryAfterMs?: number) {
+  constructor(
+    provider: string,
+    providerErrorCode: string,
+    failureClass: FailureClass,
+    { retryAfterMs, isInvented = false }: { retryAfterMs?: number | undefined; isInvented?: boolean } = {},
+  ) {
     super(`${provider}: ${providerErrorCode} (${failureClass})`)
     this.provider = provider
     this.providerErrorCode = providerErrorCode
     this.failureClass = failureClass
+    this.label = isInvented ? `other_${failureClass}` : providerErrorCode
     this.retryAfterMs = retryAfterMs
   }
 }

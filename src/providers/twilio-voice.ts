@@ -1,28 +1,12 @@
-import type { FailureClass } from '../domain/delivery.ts'
 import type { SignatureProvider } from './provider.ts'
 import { voiceTwiml } from './texts.ts'
 import { createTwilioProvider, type TwilioConfig } from './twilio.ts'
+import { TWILIO_CALL_ERRORS } from './twilio-errors.ts'
 import { TWILIO_CALLS_PATH } from './twilio-receipts.ts'
 
 export interface TwilioVoiceConfig extends TwilioConfig {
   /** The number that is shown as the caller's, E.164. */
   voiceFrom: string
-}
-
-/** https://www.twilio.com/docs/api/errors */
-const MEANING: Record<number, FailureClass> = {
-  13223: 'recipient', // not in the format of a phone number
-  13224: 'recipient', // not supported, or not a valid number
-  13225: 'recipient', // on Twilio's blocklist
-  13226: 'recipient', // an unknown country code
-  13227: 'recipient', // no permission to call this region
-  21202: 'recipient', // a premium number
-  21203: 'recipient', // no permission to call abroad
-  21211: 'recipient', // not a valid phone number
-  21214: 'recipient', // can't be reached
-  21215: 'recipient', // no permission to call this region
-  21216: 'recipient', // on Twilio's blocklist
-  21217: 'recipient', // does not appear to be a valid phone number
 }
 
 /**
@@ -37,7 +21,7 @@ export function createTwilioVoice(config: TwilioVoiceConfig): SignatureProvider 
   return createTwilioProvider(config, {
     name: 'twilio-voice',
     channel: 'VOICE',
-    meanings: MEANING,
+    meanings: TWILIO_CALL_ERRORS,
     receiptsPath: TWILIO_CALLS_PATH,
     create: (client, { phone, code, transaction, locale }, secondsLeft, callback) =>
       client.calls.createWithHttpInfo({

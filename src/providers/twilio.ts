@@ -26,8 +26,8 @@ export interface TwilioConfig {
 interface TwilioChannel {
   name: string
   channel: Channel
-  /** What a code means where its HTTP status does not tell. */
-  meanings: Record<number, FailureClass>
+  /** What a code means. */
+  meanings: Readonly<Record<string, FailureClass>>
   receiptsPath: string
   create(
     client: twilio.Twilio,

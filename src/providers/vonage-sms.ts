@@ -1,8 +1,8 @@
-import type { FailureClass } from '../domain/delivery.ts'
 import { basicAuth, exchange, type HttpAnswer, isAccepted, jsonOf, proofOf, refusal } from './http-exchange.ts'
 import { ProviderError, type SignatureProvider, secondsLeft } from './provider.ts'
 import type { WebhookUrl } from './receipts.ts'
 import { smsText } from './texts.ts'
+import { VONAGE_ERRORS } from './vonage-errors.ts'
 import { VONAGE_MESSAGES_PATH, vonageReference } from './vonage-receipts.ts'
 
 export interface VonageSmsConfig {
@@ -22,16 +22,6 @@ export interface VonageSmsConfig {
 }
 
 const NAME = 'vonage-sms'
-
-/** https://developer.vonage.com/en/api-errors/messages: what a code means where its HTTP status does not tell. */
-const MEANING: Record<string, FailureClass> = {
-  1000: 'transient', // throttled
-  1030: 'transient', // internal error
-  1050: 'recipient', // barred from messages
-  1170: 'recipient', // no valid phone number
-  1240: 'recipient', // an illegal number, or one that has opted out
-  1430: 'recipient', // not a recipient of text messages
-}
 
 /** RFC 7807 has a URL there; Vonage's code is its fragment. */
 const CODE = /#([0-9]{4}|[a-z-]{1,40})$/
@@ -106,7 +96,7 @@ function messageUuid(answer: HttpAnswer): string {
   const { message_uuid: id, type } = jsonOf(answer)
   if (!isAccepted(answer)) {
     const code = typeof type === 'string' ? CODE.exec(type)?.[1] : undefined
-    throw refusal(NAME, answer, code, MEANING)
+    throw refusal(NAME, answer, code, VONAGE_ERRORS)
   }
   if (typeof id !== 'string' || !UUID.test(id)) throw new ProviderError(NAME, 'UNUSABLE_BODY', 'unproven')
   return id

@@ -45,6 +45,7 @@ export function messageRefusal(form: URLSearchParams): Refusal | undefined {
   }
   if (!body) return { code: 21602, message: 'Body is required' }
   if (!E164.test(to)) return { code: 21211, message: `To ${to} is not a valid phone number` }
+  if (to === from) return { code: 21266, message: 'To and From are the same' }
   if (body.length > 1600) return { code: 21617, message: 'Body is longer than 1600 characters' }
   if (!isSeconds(form.get('ValidityPeriod'), 36_000)) {
     return { code: 21624, message: 'ValidityPeriod must be 1 to 36000 seconds' }

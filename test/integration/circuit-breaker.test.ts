@@ -20,7 +20,7 @@ import {
   working,
 } from '../support/breakers.ts'
 import { called, challengesOf, history, times } from '../support/hops.ts'
-import { publish } from '../support/routing.ts'
+import { publish, route } from '../support/routing.ts'
 
 const REFUSED = '+15005550009'
 
@@ -101,9 +101,12 @@ test('breakers are of one provider and one process', async () => {
   expect(await shown(other)).toEqual({ CLOSED: '1', OPEN: '0', HALF_OPEN: '0' })
 })
 
-test("what is the recipient's fault never counts, neither as a failure nor as a success", async () => {
+test.each([
+  { what: 'the recipient', phoneNumber: REFUSED },
+  { what: 'the pair of number and sender', phoneNumber: '+15005550002' },
+])('a refusal of $what never counts, neither as a failure nor as a success', async ({ phoneNumber }) => {
   const replica = await withBreaker(app)
-  const refused = () => failure(replica.client.startSignature(request({ phoneNumber: REFUSED })))
+  const refused = () => failure(replica.client.startSignature(request({ phoneNumber })))
   await inTurn(30, refused)
   expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })
   const { providers } = await replica.routing.listProviders({})
@@ -118,6 +121,18 @@ test("what is the recipient's fault never counts, neither as a failure nor as a 
   await failing(replica, 1)
 
   expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.OPEN })
+})
+
+test('push tokens of another sender open no breaker', async () => {
+  await publish(app, [...ROUTES, route(5, { PUSH: ['fcm-push'] }, { customerSegment: 'PUSH' })])
+  const replica = await withBreaker(app)
+
+  await inTurn(12, () =>
+    failure(replica.client.startSignature(request({ customerSegment: 'PUSH', pushToken: 'mismatch-1' }))),
+  )
+
+  expect(called(app)).toEqual(times(12, 'fcm-push'))
+  expect(await breakers(replica)).toMatchObject({ 'fcm-push': BreakerState.CLOSED })
 })
 
 test('a caller who does not wait counts nothing, while a provider that takes too long does', async () => {

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest'
 import { SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
 import type { Fault } from '../../src/sandbox/sandbox.ts'
 import { type App, codeIn, failure, startApp, startRequest, transaction } from '../support/app.ts'
@@ -18,8 +18,6 @@ const OVER_64_KIB = JSON.stringify({ sid: `SM${'0'.repeat(32)}`, padding: ' '.re
 
 test.each([
   { code: '21211', phoneNumber: '+15005550001', why: 'is no valid number' },
-  { code: '21612', phoneNumber: '+15005550002', why: 'our sender cannot reach' },
-  { code: '21408', phoneNumber: '+15005550003', why: 'is in a region we may not send to' },
   { code: '21610', phoneNumber: '+15005550004', why: 'has opted out' },
   { code: '21614', phoneNumber: '+15005550009', why: 'is not a mobile' },
 ])(
@@ -35,6 +33,37 @@ test.each([
     expect(app.sandbox.calls).toHaveLength(1)
   },
 )
+
+test.each<{ what: string; fault?: Fault; phoneNumber?: string; code: string }>([
+  { what: 'a phone that our sender cannot reach', phoneNumber: '+15005550002', code: '21612' },
+  { what: 'a phone in a region that our account may not send to', phoneNumber: '+15005550003', code: '21408' },
+  { what: 'our own number', phoneNumber: inject('accounts').twilio.fromNumber, code: '21266' },
+  { what: 'too many messages to one phone', fault: { status: 429, code: 14107, retryAfterSeconds: 0 }, code: '14107' },
+  { what: 'a message refused by a code we have no meaning for', fault: { status: 400, code: 29999 }, code: '29999' },
+])(
+  '$what ($code) is not tried again, and its caller is told that no provider took the message',
+  async ({ fault, phoneNumber, code }) => {
+    if (fault) app.sandbox.failNext(fault)
+
+    const error = await failure(app.client.startSignature(startRequest(phoneNumber ? { phoneNumber } : {})))
+
+    await expectFailed(app, error, 'PROVIDER_UNAVAILABLE', [['pair', code]])
+    expect(app.sandbox.calls).toHaveLength(1)
+  },
+)
+
+test('codes that the vendor invents make no series of their own', async () => {
+  const invented = Array.from({ length: 30 }, (_, n) => ({ status: n % 2 ? 400 : 403, code: 90_000 + n }))
+  app.sandbox.failNext(...invented, { status: 400, code: 21606 })
+
+  for (const _ of invented) await failure(app.client.startSignature(startRequest()))
+  await failure(app.client.startSignature(startRequest()))
+
+  const page = await app.metrics()
+  const series = [...page.matchAll(/^provider_twilio_errors_total\{error_code="(\w+)"\}/gm)].map(([, code]) => code)
+  expect(series).toEqual(expect.arrayContaining(['21606', 'other_ours', 'other_pair']))
+  expect(series.filter((code) => code?.startsWith('900'))).toEqual([])
+})
 
 test('a phone that turns out to be unreachable after a 500 is reported as unreachable', async () => {
   app.sandbox.failNext({ status: 500 })
@@ -64,7 +93,7 @@ test.each<{ what: string; fault: Fault; code: string }>([
   { what: 'a forbidden account', fault: { status: 403 }, code: '20403' },
   { what: 'an account that is not there', fault: { status: 404 }, code: '20404' },
   { what: 'a sender that cannot send texts', fault: { status: 400, code: 21606 }, code: '21606' },
-  { what: 'a code we have no meaning for', fault: { status: 400, code: 29999 }, code: '29999' },
+  { what: 'a code we have no meaning for', fault: { status: 403, code: 29999 }, code: '29999' },
   { what: 'a 4xx in no known form', fault: { status: 418, body: '<html>' }, code: 'HTTP_418' },
   { what: 'a full queue of our sender', fault: { status: 429, code: 21611, retryAfterSeconds: 0 }, code: '21611' },
 ])(

@@ -102,6 +102,26 @@ test('a phone that cannot get texts is not tried by the other vendor of texts, b
   await expectOnlyTheLastCodeSigns(app, signature?.id)
 })
 
+test('a phone that our account may not send to by one vendor gets its text by the other', async () => {
+  const { signature, challenge } = await app.client.startSignature(startRequest({ phoneNumber: '+15005550003' }))
+
+  expect(challenge).toMatchObject({
+    provider: 'vonage-sms',
+    status: ChallengeStatus.SENT,
+    passedOver: [{ provider: 'twilio-sms', channel: Channel.SMS, reason: 'PROVIDER_UNAVAILABLE' }],
+  })
+  expect(called(app)).toEqual(['twilio-sms', 'vonage-sms'])
+  expect(await challengesOf(app, signature?.id)).toMatchObject([
+    {
+      status: 'FAILED',
+      failure_reason: 'PROVIDER_UNAVAILABLE',
+      provider_error_code: '21408',
+      attempts: ['pair 21408'],
+    },
+    { status: 'SENT', attempts: ['sent'] },
+  ])
+})
+
 test('a phone that is refused after a call in doubt is not tried by the other vendor either', async () => {
   app.sandbox.failNext({ provider: 'twilio-sms', reset: true }, { provider: 'twilio-sms', status: 400, code: 21614 })
 

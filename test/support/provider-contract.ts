@@ -252,18 +252,18 @@ export function providerContract(contract: ProviderContract): void {
       expectNoSecret(error, accounts)
     })
 
-    test.each([403, 409, 410])('by %i is ours', async (status) => {
-      started().sandbox.failNext({ provider: name, status })
+    test.each([403, 409, 410])('by %i that says nothing more is ours', async (status) => {
+      started().sandbox.failNext({ provider: name, status, body: '{}' })
 
       expect(await failureOf(send())).toMatchObject({ failureClass: 'ours' })
     })
 
     test.each(['', 'null', '[]', '"x"', '<html>'])(
-      'by 400 is ours when the answer is %o and says nothing more',
+      'by 400 says nothing of the provider when the answer is %o and says nothing more',
       async (body) => {
         started().sandbox.failNext({ provider: name, status: 400, body })
 
-        expect(await failureOf(send())).toMatchObject({ failureClass: 'ours', providerErrorCode: 'HTTP_400' })
+        expect(await failureOf(send())).toMatchObject({ failureClass: 'pair', providerErrorCode: 'HTTP_400' })
       },
     )
 

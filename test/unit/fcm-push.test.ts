@@ -100,7 +100,7 @@ describe('an answer of FCM', () => {
   test.each([
     { pushToken: 'unregistered-1', providerErrorCode: 'UNREGISTERED', failureClass: 'recipient' },
     { pushToken: 'invalid-1', providerErrorCode: 'INVALID_ARGUMENT', failureClass: 'recipient' },
-    { pushToken: 'mismatch-1', providerErrorCode: 'SENDER_ID_MISMATCH', failureClass: 'ours' },
+    { pushToken: 'mismatch-1', providerErrorCode: 'SENDER_ID_MISMATCH', failureClass: 'pair' },
   ])('to the token $pushToken is $failureClass', async ({ pushToken, ...expected }) => {
     const error = await failureOf(push().sendChallenge(challengeMessage(NOW, { pushToken }), never()))
 
@@ -110,20 +110,20 @@ describe('an answer of FCM', () => {
   test.each([
     { http: 400, status: 'INVALID_ARGUMENT', details: [fcmError('INVALID_ARGUMENT')], failureClass: 'recipient' },
     { http: 400, status: 'INVALID_ARGUMENT', details: [badField('message.token')], failureClass: 'recipient' },
-    { http: 400, status: 'INVALID_ARGUMENT', details: [badField('message.data[0].value')], failureClass: 'ours' },
+    { http: 400, status: 'INVALID_ARGUMENT', details: [badField('message.data[0].value')], failureClass: 'pair' },
     {
       http: 400,
       status: 'INVALID_ARGUMENT',
       details: [fcmError('INVALID_ARGUMENT'), badField('message.android.ttl')],
-      failureClass: 'ours',
+      failureClass: 'pair',
     },
     {
       http: 400,
       status: 'INVALID_ARGUMENT',
       details: [badField('message.token'), badField('message.android.ttl')],
-      failureClass: 'ours',
+      failureClass: 'pair',
     },
-    { http: 400, status: 'INVALID_ARGUMENT', details: undefined, failureClass: 'ours' },
+    { http: 400, status: 'INVALID_ARGUMENT', details: undefined, failureClass: 'pair' },
     { http: 403, status: 'PERMISSION_DENIED', details: undefined, failureClass: 'ours' },
     { http: 404, status: 'NOT_FOUND', details: undefined, failureClass: 'ours' },
     { http: 500, status: 'INTERNAL', details: [fcmError('INTERNAL')], failureClass: 'transient' },

@@ -1,12 +1,16 @@
 import { createHash, generateKeyPairSync, type KeyObject, sign, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer, type RequestListener } from 'node:http'
+import { createServer, type RequestListener, STATUS_CODES } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { createServer as createTlsServer } from 'node:tls'
+import fc from 'fast-check'
 import { afterEach, describe, expect, test } from 'vitest'
+import { FCM_ERRORS } from '../../src/providers/fcm-errors.ts'
 import { abortCode, exchange, jsonOf, proofOf, refusal } from '../../src/providers/http-exchange.ts'
 import { ProviderError } from '../../src/providers/provider.ts'
+import { TWILIO_MESSAGE_ERRORS } from '../../src/providers/twilio-errors.ts'
+import { VONAGE_ERRORS } from '../../src/providers/vonage-errors.ts'
 
 const KIB_64 = 64 * 1024
 const POST = { method: 'POST', headers: { 'x-sent': 'yes' }, body: 'a=1' }
@@ -249,7 +253,10 @@ describe('a refusal', () => {
 
   test("keeps the provider's own code", () => {
     const answer = { status: 503, headers: {}, body: '', bodySha256: '' }
-    expect(refusal('twilio-sms', answer, '20503')).toMatchObject({ provider: 'twilio-sms', providerErrorCode: '20503' })
+    expect(refusal('twilio-sms', answer, '20503', {})).toMatchObject({
+      provider: 'twilio-sms',
+      providerErrorCode: '20503',
+    })
   })
 
   test.each([
@@ -257,12 +264,32 @@ describe('a refusal', () => {
     { status: 429, code: '2', failureClass: 'ours' },
     { status: 422, code: '3', failureClass: 'transient' },
     { status: 500, code: '1', failureClass: 'transient' },
-    { status: 400, code: '4', failureClass: 'ours' },
-    { status: 400, code: 'constructor', failureClass: 'ours' },
+    { status: 400, code: '4', failureClass: 'pair' },
+    { status: 403, code: '4', failureClass: 'ours' },
+    { status: 400, code: 'constructor', failureClass: 'pair' },
   ])('with $status and the code $code, of a table of codes, is $failureClass', ({ status, code, failureClass }) => {
     const answer = { status, headers: {}, body: '', bodySha256: '' }
-    const meanings = { 1: 'recipient', 2: 'ours', 3: 'transient' } as const
+    const meanings = { 1: 'recipient', 2: 'ours', 3: 'transient', HTTP_400: 'pair' } as const
     expect(refusal('twilio-sms', answer, code, meanings)).toMatchObject({ providerErrorCode: code, failureClass })
+  })
+
+  test('is counted under a code that we know, or under its class, whatever the vendor invents', () => {
+    const meanings = { ...TWILIO_MESSAGE_ERRORS, ...VONAGE_ERRORS, ...FCM_ERRORS }
+    const codes = fc.oneof(fc.constant(undefined), fc.string(), fc.constantFrom(...Object.keys(meanings)))
+    const labels = new Set<string>()
+    fc.assert(
+      fc.property(fc.oneof(fc.constant(400), fc.integer({ min: 300, max: 999 })), codes, (status, code) => {
+        const error = refusal('twilio-sms', { status, headers: {}, body: '', bodySha256: '' }, code, meanings)
+        labels.add(error.label)
+        const isKnown = code !== undefined && Object.hasOwn(meanings, code)
+        const isStatus = code === undefined && STATUS_CODES[status] !== undefined
+        expect(error.label).toBe(isKnown || isStatus ? error.providerErrorCode : `other_${error.failureClass}`)
+      }),
+      { numRuns: 2_000 },
+    )
+    const known = [...Object.keys(meanings), ...Object.keys(STATUS_CODES).map((status) => `HTTP_${status}`)]
+    const others = [...labels].filter((label) => !known.includes(label))
+    expect(others.toSorted()).toEqual(['other_ours', 'other_pair', 'other_transient'])
   })
 
   test.each([429, 500, 503])('with %i says how long to wait, when the provider does', (status) => {
@@ -344,7 +371,7 @@ function never(): AbortSignal {
 }
 
 function refused(status: number, headers: Record<string, string> = {}): ProviderError {
-  return refusal('twilio-sms', { status, headers, body: '', bodySha256: '' })
+  return refusal('twilio-sms', { status, headers, body: '', bodySha256: '' }, undefined, {})
 }
 
 async function failureOf(

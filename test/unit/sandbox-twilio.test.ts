@@ -160,6 +160,7 @@ describe('a message', () => {
     ['no sender', { From: '' }, 400, 21603],
     ['no body', { Body: '' }, 400, 21602],
     ['a recipient that is not E.164', { To: '600111222' }, 400, 21211],
+    ['its sender for a recipient', { To: FROM }, 400, 21266],
     ['a body over 1600 characters', { Body: 'a'.repeat(1_601) }, 400, 21617],
     ['a validity period of 0', { ValidityPeriod: '0' }, 400, 21624],
     ['a validity period over ten hours', { ValidityPeriod: '36001' }, 400, 21624],

@@ -84,17 +84,23 @@ describe('an answer of Twilio', () => {
     { status: 400, code: 21211, failureClass: 'recipient', why: 'the number is not valid' },
     { status: 400, code: 21217, failureClass: 'recipient', why: 'the number does not look valid' },
     { status: 400, code: 21265, failureClass: 'recipient', why: 'the number is a short code' },
-    { status: 403, code: 21408, failureClass: 'recipient', why: 'the region is not permitted' },
+    { status: 403, code: 21408, failureClass: 'pair', why: 'our account may not send to the region' },
+    { status: 400, code: 21266, failureClass: 'pair', why: 'the number is our own' },
+    { status: 400, code: 21608, failureClass: 'pair', why: 'our account is on trial' },
     { status: 400, code: 21610, failureClass: 'recipient', why: 'the recipient opted out' },
-    { status: 400, code: 21612, failureClass: 'recipient', why: 'our number does not reach it' },
+    { status: 400, code: 21612, failureClass: 'pair', why: 'our number does not reach it' },
+    { status: 400, code: 21617, failureClass: 'pair', why: 'the text is too long' },
     { status: 400, code: 21614, failureClass: 'recipient', why: 'the number is no mobile' },
     { status: 400, code: 21635, failureClass: 'recipient', why: 'the number is a landline' },
     { status: 401, code: 20003, failureClass: 'ours', why: 'our credentials are wrong' },
     { status: 400, code: 21212, failureClass: 'ours', why: 'our sender is not valid' },
     { status: 400, code: 21606, failureClass: 'ours', why: 'our sender sends no texts' },
-    { status: 400, code: 99999, failureClass: 'ours', why: 'for a reason unknown to us' },
+    { status: 400, code: 99999, failureClass: 'pair', why: 'this message is refused for a reason unknown to us' },
+    { status: 403, code: 99999, failureClass: 'ours', why: 'we may not, for a reason unknown to us' },
     { status: 429, code: 20429, failureClass: 'transient', why: 'too many calls were made' },
+    { status: 429, code: 14107, failureClass: 'pair', why: 'too much was sent to this number' },
     { status: 429, code: 21611, failureClass: 'ours', why: "our sender's queue is full" },
+    { status: 429, code: 63038, failureClass: 'ours', why: "our account's messages of this day are used up" },
     { status: 500, code: 20500, failureClass: 'transient', why: 'something broke' },
     { status: 500, code: 21614, failureClass: 'transient', why: 'something broke, whatever its code says' },
     { status: 503, code: 20503, failureClass: 'transient', why: 'it is overloaded' },
@@ -111,7 +117,7 @@ describe('an answer of Twilio', () => {
 
     const error = await failureOf(sms().sendChallenge(challengeMessage(NOW), never()))
 
-    expect(error).toMatchObject({ providerErrorCode: 'HTTP_400', failureClass: 'ours' })
+    expect(error).toMatchObject({ providerErrorCode: 'HTTP_400', failureClass: 'pair' })
   })
 
   test.each(['{"sid":"SM1"}', '{"sid":"sm11111111111111111111111111111111"}'])('%s has no SID', async (body) => {

@@ -55,7 +55,7 @@ test('a sender that is a number is named without its plus', async () => {
 
 describe('an answer of Vonage', () => {
   test.each([
-    { status: 422, code: 1050, failureClass: 'recipient', why: 'the number is barred' },
+    { status: 422, code: 1050, failureClass: 'pair', why: 'the number is blocked by Vonage' },
     { status: 422, code: 1170, failureClass: 'recipient', why: 'the number is not valid' },
     { status: 422, code: 1240, failureClass: 'recipient', why: 'the number is illegal or opted out' },
     { status: 422, code: 1430, failureClass: 'recipient', why: 'the number gets no texts' },
@@ -68,10 +68,12 @@ describe('an answer of Vonage', () => {
     { status: 403, code: 'forbidden', failureClass: 'ours', why: 'we may not' },
     { status: 422, code: 1060, failureClass: 'ours', why: 'our account is barred' },
     { status: 422, code: 1070, failureClass: 'ours', why: 'our quota is used up' },
-    { status: 422, code: 1120, failureClass: 'ours', why: 'our sender is not accepted' },
-    { status: 422, code: 1130, failureClass: 'ours', why: 'our ttl is not valid' },
-    { status: 422, code: 1160, failureClass: 'ours', why: 'our account is on trial' },
-    { status: 422, code: 'constructor', failureClass: 'ours', why: 'it is no code of theirs' },
+    { status: 422, code: 1120, failureClass: 'pair', why: 'our sender is not accepted where the number is' },
+    { status: 422, code: 1130, failureClass: 'pair', why: 'the ttl is not valid' },
+    { status: 422, code: 1160, failureClass: 'pair', why: 'our account is on trial' },
+    { status: 429, code: 1241, failureClass: 'pair', why: 'too much was sent to this number' },
+    { status: 422, code: 'constructor', failureClass: 'pair', why: 'it is no code of theirs' },
+    { status: 403, code: 'constructor', failureClass: 'ours', why: 'we may not, and it is no code of theirs' },
   ])('with $status and $code is $failureClass: $why', async ({ status, code, failureClass }) => {
     const body = JSON.stringify({ type: `https://developer.vonage.com/api-errors/messages#${code}`, title: 'secret' })
     started().sandbox.failNext({ provider: 'vonage-sms', status, body })
@@ -86,7 +88,7 @@ describe('an answer of Vonage', () => {
 
     const error = await failureOf(vonage().sendChallenge(challengeMessage(NOW), never()))
 
-    expect(error).toMatchObject({ providerErrorCode: 'HTTP_422', failureClass: 'ours' })
+    expect(error).toMatchObject({ providerErrorCode: 'HTTP_422', failureClass: 'pair' })
   })
 })
 

@@ -993,7 +993,8 @@ export type RecentCalls = Message<"bank.signature.v1.RecentCalls"> & {
   calls: number;
 
   /**
-   * The part of them that failed, 0 to 1. What was the recipient's fault is no failure.
+   * The part of them that failed, 0 to 1. A message that was refused for its recipient or for itself is no failure, nor is a
+   * call whose caller gave up.
    *
    * @generated from field: double error_rate = 3;
    */
