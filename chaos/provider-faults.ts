@@ -18,7 +18,7 @@ export interface ProviderFault {
 const NOT_SENT = { attempts: 2, messages: 1, told: 'SENT' } as const
 const SENT_ALL_THE_SAME = { attempts: 2, messages: 2, told: 'SENT' } as const
 const UNREACHABLE = { attempts: 1, messages: 0, told: 'DESTINATION_UNREACHABLE' } as const
-const OURS = { attempts: 1, messages: 0, told: 'PROVIDER_UNAVAILABLE' } as const
+const REFUSED = { attempts: 1, messages: 0, told: 'PROVIDER_UNAVAILABLE' } as const
 const UNPROVEN = { attempts: 1, messages: 1, told: 'UNKNOWN' } as const
 
 const throughout = (fault: Fault): Fault[] => [fault, fault, fault, fault]
@@ -27,7 +27,7 @@ const throughout = (fault: Fault): Fault[] => [fault, fault, fault, fault]
 export const PROVIDER_FAULTS: readonly ProviderFault[] = [
   { name: '429', faults: [{ status: 429 }], ...NOT_SENT },
   { name: '429 retry after 1 s', faults: [{ status: 429, retryAfterSeconds: 1 }], ...NOT_SENT },
-  { name: '429 retry after 60 s', faults: [{ status: 429, retryAfterSeconds: 60 }], ...OURS },
+  { name: '429 retry after 60 s', faults: [{ status: 429, retryAfterSeconds: 60 }], ...REFUSED },
   { name: '500', faults: [{ status: 500 }], ...NOT_SENT },
   { name: '500 sent', faults: [{ status: 500, sent: true }], ...SENT_ALL_THE_SAME },
   { name: '503', faults: [{ status: 503 }], ...NOT_SENT },
@@ -62,13 +62,13 @@ export const PROVIDER_FAULTS: readonly ProviderFault[] = [
   { name: 'cut before the call', cut: 'before', ...NOT_SENT },
   { name: 'cut before the answer', cut: 'after', ...SENT_ALL_THE_SAME },
   { name: '21211', faults: [{ status: 400, code: 21211 }], ...UNREACHABLE },
-  { name: '21408', faults: [{ status: 403, code: 21408 }], ...UNREACHABLE },
+  { name: '21408', faults: [{ status: 403, code: 21408 }], ...REFUSED },
   { name: '21610', faults: [{ status: 400, code: 21610 }], ...UNREACHABLE },
   { name: '21614', faults: [{ status: 400, code: 21614 }], ...UNREACHABLE },
-  { name: '20003', faults: [{ status: 401, code: 20003 }], ...OURS },
-  { name: '21606', faults: [{ status: 400, code: 21606 }], ...OURS },
-  { name: '403', faults: [{ status: 403 }], ...OURS },
-  { name: 'redirect', faults: [{ redirect: 'http://127.0.0.1:9/' }], ...OURS },
+  { name: '20003', faults: [{ status: 401, code: 20003 }], ...REFUSED },
+  { name: '21606', faults: [{ status: 400, code: 21606 }], ...REFUSED },
+  { name: '403', faults: [{ status: 403 }], ...REFUSED },
+  { name: 'redirect', faults: [{ redirect: 'http://127.0.0.1:9/' }], ...REFUSED },
   { name: 'broken body', faults: [{ status: 201, body: 'not json' }], ...UNPROVEN },
   { name: 'broken body, sent', faults: [{ status: 201, body: 'not json', sent: true }], ...UNPROVEN },
   { name: 'no SID', faults: [{ status: 201, body: '{}', sent: true }], ...UNPROVEN },

@@ -5,7 +5,7 @@ import type { Keys } from './domain/keys.ts'
 import type { Availability } from './providers/availability.ts'
 import type { Deliver } from './providers/deliver.ts'
 import type { InFlight } from './providers/in-flight.ts'
-import type { Obstacle } from './providers/obstacle.ts'
+import type { ObstacleTo } from './providers/obstacle.ts'
 import type { SignatureProvider } from './providers/provider.ts'
 import type { HealthOf } from './providers/provider-health.ts'
 import type { ReceiptReader } from './providers/receipts.ts'
@@ -26,7 +26,7 @@ export interface Context {
   isAvailable: Availability
   health: HealthOf
   /** What stands in the way of calling a provider right now. */
-  obstacle: (provider: string) => Obstacle | undefined
+  obstacle: ObstacleTo
   inFlight: InFlight
   deliver: Deliver
   readonly receiptReaders: readonly ReceiptReader[]

@@ -113,7 +113,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
     }),
   )
   const localKeys = config.keys ?? (await loadOrCreateLocalKeys(config.dataDir))
-  const health = watchHealth([...providers.keys()], { breaker: config.circuitBreaker, metrics, log })
+  const health = watchHealth([...providers.values()], { breaker: config.circuitBreaker, metrics, log })
 
   await replaceFirstRoutingTable(db, [...providers.values()])
   let unknown: string[] = []
@@ -159,8 +159,9 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
     isAvailable: createAvailability(clock),
     health,
     // Only before a delivery begins: one that is under way counts itself.
-    obstacle: (provider) =>
-      obstacle(provider) ?? (inFlight.isFull(provider) ? { reason: 'OVERLOADED', lastsMs: 1_000 } : undefined),
+    obstacle: (provider, timeLeftMs) =>
+      obstacle(provider, timeLeftMs) ??
+      (inFlight.isFull(provider) ? { reason: 'OVERLOADED', lastsMs: 1_000 } : undefined),
     inFlight,
     deliver: createDeliver({
       policy: {
@@ -172,6 +173,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
       metrics,
       log,
       clock,
+      ending: ending.signal,
     }),
     get receiptReaders() {
       return vendors.receiptReaders

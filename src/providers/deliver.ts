@@ -3,7 +3,7 @@ import pRetry from 'p-retry'
 import type { Attempt, DeliveryOutcome, ProviderResult } from '../domain/delivery.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import type { Obstacle } from './obstacle.ts'
+import type { ObstacleTo } from './obstacle.ts'
 import { type ChallengeMessage, ProviderError, type SignatureProvider } from './provider.ts'
 import type { HealthOf } from './provider-health.ts'
 
@@ -18,10 +18,22 @@ export interface DeliveryPolicy {
 interface DeliveryTools {
   policy: DeliveryPolicy
   health: HealthOf
-  obstacle: (provider: string) => Obstacle | undefined
+  obstacle: ObstacleTo
   metrics: Metrics
   log: Logger
   clock: () => Date
+  /** Aborted when the process has drained. */
+  ending: AbortSignal
+}
+
+/** How long a delivery may take. */
+export interface DeliveryTime {
+  /** For all calls and waits. */
+  budgetMs: number
+  /** For those of the providers behind this one, too. */
+  totalMs: number
+  /** How long the caller waits for all that. */
+  patienceMs: number
 }
 
 export type Deliver = (
@@ -29,7 +41,7 @@ export type Deliver = (
   message: Omit<ChallengeMessage, 'attempt'>,
   /** Writes a call down before it is made. False when it must not be. */
   beginAttempt: (number: number, startedAt: Date) => Promise<boolean>,
-  budgetMs: number,
+  time: DeliveryTime,
   signal: AbortSignal,
 ) => Promise<DeliveryOutcome>
 
@@ -38,22 +50,23 @@ const LEAST_CALL_MS = 100
 
 /**
  * Makes the function that delivers a message over one provider: calls it, again while trying again helps and nothing
- * stands in its way, within a time for all calls and waits together, and within the caller's signal. It never throws;
- * what it could not do is in the outcome.
+ * stands in its way, within its time and the caller's signal. Only the call that tries an open breaker runs to the
+ * provider's own timeout, as its verdict is for all. It never throws; what it could not do is in the outcome.
  */
-export function createDeliver({ policy, health, obstacle, metrics, log, clock }: DeliveryTools): Deliver {
-  return async (provider, message, beginAttempt, budgetMs, signal) => {
+export function createDeliver({ policy, health, obstacle, metrics, log, clock, ending }: DeliveryTools): Deliver {
+  return async (provider, message, beginAttempt, time, signal) => {
     const counted = metrics.provider(provider.name)
     const attempts: Attempt[] = []
-    const budget = AbortSignal.any([signal, AbortSignal.timeout(Math.max(0, Math.floor(budgetMs)))])
-    const deadline = performance.now() + budgetMs
+    const budget = AbortSignal.any([signal, AbortSignal.timeout(Math.max(0, Math.floor(time.budgetMs)))])
+    const begunMs = performance.now()
+    const deadline = begunMs + time.budgetMs
     let stopped: string | undefined
     const fields = { provider: provider.name, challenge_id: message.challengeId }
     let result: ProviderResult | undefined
 
     /** What keeps a call from being made right now; nothing when it is written down. */
-    async function whyNot(number: number, startedAt: Date): Promise<string | undefined> {
-      const stands = obstacle(provider.name)
+    async function whyNot(number: number, startedAt: Date, leftMs: number): Promise<string | undefined> {
+      const stands = obstacle(provider.name, leftMs)
       if (stands) return stands.reason
       const isBegun = await beginAttempt(number, startedAt).catch((error) => {
         log.error({ ...fields, attempt: number, error }, 'attempt not written, so the call is not made')
@@ -61,14 +74,17 @@ export function createDeliver({ policy, health, obstacle, metrics, log, clock }:
       })
       if (isBegun === undefined) return 'STORAGE_UNAVAILABLE'
       if (!isBegun) return 'NOT_PENDING'
-      const since = deadline - performance.now() < LEAST_CALL_MS ? 'NO_TIME' : obstacle(provider.name)?.reason
+      const since = deadline - performance.now() < LEAST_CALL_MS ? 'NO_TIME' : obstacle(provider.name, leftMs)?.reason
       if (since) attempts.push({ number, outcome: 'not_made', providerErrorCode: since, startedAt, endedAt: clock() })
       return since
     }
 
     async function call(number: number): Promise<void> {
       const startedAt = clock()
-      stopped = await whyNot(number, startedAt)
+      const spentMs = performance.now() - begunMs
+      const leftMs = time.totalMs - spentMs
+      const isPatient = time.patienceMs - spentMs >= provider.timeoutMs
+      stopped = await whyNot(number, startedAt, leftMs)
       if (stopped) throw new ProviderError(provider.name, stopped, 'ours')
       const stopTimer = counted.latency.startTimer()
       const end = (status: 'success' | 'error', outcome: Attempt['outcome'], providerErrorCode: string | null) => {
@@ -77,9 +93,14 @@ export function createDeliver({ policy, health, obstacle, metrics, log, clock }:
       }
       try {
         const timeout = AbortSignal.timeout(provider.timeoutMs)
-        const send = () => provider.sendChallenge({ ...message, attempt: number }, AbortSignal.any([budget, timeout]))
-        const isCutShort = () => budget.aborted && !timeout.aborted
-        result = await health(provider.name).observe(send, isCutShort)
+        const send = (isTrial: boolean) => {
+          const isUncut = isTrial && leftMs >= provider.timeoutMs
+          const cut = AbortSignal.any([timeout, isUncut ? ending : budget])
+          return provider.sendChallenge({ ...message, attempt: number }, cut)
+        }
+        // A caller with less time than the call may take is why the budget is short.
+        const isCallers = () => !timeout.aborted && (signal.aborted || (budget.aborted && !isPatient))
+        result = await health(provider.name).observe(send, isCallers)
         end('success', 'sent', null)
       } catch (thrown) {
         const error = asProviderError(provider.name, thrown)

@@ -7,7 +7,10 @@ export interface Obstacle {
   lastsMs: number
 }
 
-/** Tells what stands in the way of calling a provider: first what operators say, then its circuit breaker. */
+/** What stands in the way of calling a provider, for a caller with this time left; {@link Infinity} unless told. */
+export type ObstacleTo = (provider: string, timeLeftMs?: number) => Obstacle | undefined
+
+/** Looks for obstacles: first what operators say, then the provider's circuit breaker. */
 export function createObstacle({
   pausedUntil,
   health,
@@ -16,11 +19,11 @@ export function createObstacle({
   pausedUntil: (provider: string) => Date | null | undefined
   health: HealthOf
   clock: () => Date
-}): (provider: string) => Obstacle | undefined {
-  return (provider) => {
+}): ObstacleTo {
+  return (provider, timeLeftMs = Number.POSITIVE_INFINITY) => {
     const pauseMs = (pausedUntil(provider)?.getTime() ?? 0) - clock().getTime()
     if (pauseMs > 0) return { reason: 'PAUSED', lastsMs: pauseMs }
-    const breakMs = health(provider).breakMs()
+    const breakMs = health(provider).breakMs(timeLeftMs)
     return breakMs > 0 ? { reason: 'BREAKER_OPEN', lastsMs: breakMs } : undefined
   }
 }

@@ -2,7 +2,7 @@ import { CircuitState, CountBreaker, circuitBreaker, handleWhen, isBrokenCircuit
 import type { FailureClass } from '../domain/delivery.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { ProviderError } from './provider.ts'
+import { ProviderError, type SignatureProvider } from './provider.ts'
 
 /** How a circuit breaker stands; OFF when there is none. */
 export type BreakerState = 'OFF' | 'CLOSED' | 'OPEN' | 'HALF_OPEN'
@@ -10,13 +10,14 @@ export type BreakerState = 'OFF' | 'CLOSED' | 'OPEN' | 'HALF_OPEN'
 /** What this process sees of a provider: its calls, and whether more of them make sense. */
 export interface ProviderHealth {
   readonly breaker: BreakerState
-  /** How long no call should be made, in milliseconds; 0 when one may be. */
-  breakMs(): number
+  /** How long no call should be made by a caller with this time left, in milliseconds; 0 when one may be. */
+  breakMs(timeLeftMs: number): number
   /**
    * Makes a call and counts how it ended. Not against the provider: a refusal of the message or its recipient, and whatever
-   * `isExcused` says of once it has failed, such as a caller who did not wait. Throws what the call throws.
+   * `isExcused` says of once it has failed, such as a caller who did not wait; but the call that tries an open breaker is
+   * told so and always counts. Throws what the call throws.
    */
-  observe<T>(call: () => Promise<T>, isExcused: () => boolean): Promise<T>
+  observe<T>(call: (isTrial: boolean) => Promise<T>, isExcused: () => boolean): Promise<T>
   /** The calls of the last {@link RECENT_MS}. */
   recent(): RecentCalls
 }
@@ -38,6 +39,10 @@ const WINDOW_CALLS = { size: 20, minimumNumberOfCalls: 10 }
 /** It opens above this part of failures, which for up to 20 calls is half of them and more. */
 const THRESHOLD = 0.49
 const OPEN_MS = 30_000
+/** So long after that only callers try it who can wait for its timeout; then whoever comes, or it might stay open for ever. */
+const PATIENT_ONLY_MS = 30_000
+/** How long others are told to wait meanwhile: about what a call takes. */
+const TRIAL_MS = 1_000
 
 /** What a provider says of one message or recipient is no verdict on the provider. */
 const ABOUT_MESSAGE: readonly FailureClass[] = ['recipient', 'pair']
@@ -59,9 +64,11 @@ interface HealthTools {
   log: Logger
 }
 
+type Watched = Pick<SignatureProvider, 'name' | 'timeoutMs'>
+
 /** Watches these providers. */
-export function watchHealth(providers: readonly string[], tools: HealthTools): HealthOf {
-  const watched = new Map(providers.map((provider) => [provider, createHealth(provider, tools)]))
+export function watchHealth(providers: readonly Watched[], tools: HealthTools): HealthOf {
+  const watched = new Map(providers.map((provider) => [provider.name, createHealth(provider, tools)]))
   return (provider) => {
     const health = watched.get(provider)
     if (!health) throw new Error(`${provider} is not watched`)
@@ -69,7 +76,7 @@ export function watchHealth(providers: readonly string[], tools: HealthTools): H
   }
 }
 
-function createHealth(provider: string, { breaker, metrics, log }: HealthTools): ProviderHealth {
+function createHealth({ name: provider, timeoutMs }: Watched, { breaker, metrics, log }: HealthTools): ProviderHealth {
   const calls: { endedAt: number; ms: number; failed: boolean }[] = []
   let openUntil = 0
 
@@ -91,12 +98,14 @@ function createHealth(provider: string, { breaker, metrics, log }: HealthTools):
     get breaker() {
       return state()
     },
-    breakMs() {
+    breakMs(timeLeftMs) {
+      const waitMs = openUntil - Date.now()
       switch (state()) {
         case 'OPEN':
-          return Math.max(0, openUntil - Date.now())
+          if (waitMs > 0) return waitMs
+          return timeLeftMs >= timeoutMs || waitMs <= -PATIENT_ONLY_MS ? 0 : TRIAL_MS
         case 'HALF_OPEN':
-          return 1_000 // the one call that tries it takes about as long
+          return TRIAL_MS
         default:
           return 0
       }
@@ -110,14 +119,14 @@ function createHealth(provider: string, { breaker, metrics, log }: HealthTools):
       }
       try {
         return await policy.execute(async () => {
+          const isTrial = breaker && circuit.state === CircuitState.HalfOpen
           try {
-            const result = await call()
+            const result = await call(isTrial)
             end(false)
             return result
           } catch (error) {
             const isAboutMessage = error instanceof ProviderError && ABOUT_MESSAGE.includes(error.failureClass)
-            // The call that tries an open circuit must not close it by having been cut short.
-            const counts = !isAboutMessage && (circuit.state === CircuitState.HalfOpen || !isExcused())
+            const counts = !isAboutMessage && (isTrial || !isExcused())
             end(counts)
             throw counts ? new CountedFailure(error) : error
           }

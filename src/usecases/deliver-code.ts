@@ -86,7 +86,8 @@ export function newChallenge(
 
 /**
  * Delivers a stored challenge; when its provider fails, goes on to the next one of the plan, each with a challenge of its
- * own, until one is sent, none is left, or the time is up. What came of it is in the database.
+ * own, until one is sent, none is left, or the time is up: ours, or what the caller has left. What came of it is in the
+ * database.
  */
 export async function deliverCode(
   ctx: Ctx,
@@ -94,14 +95,16 @@ export async function deliverCode(
   recipient: Recipient,
   first: CodedChallenge,
   delivering: Delivering,
-  budgetMs: number,
+  timeLeftMs: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const endsAt = performance.now() + budgetMs
-  const leftMs = () => endsAt - performance.now()
+  const budgetMs = budgetWithin(ctx, timeLeftMs)
+  const begunMs = performance.now()
+  const leftMs = () => budgetMs - (performance.now() - begunMs)
   const after = (challenge: NewChallenge, reason: PassReason) => {
     const { provider, channel, passedOver } = challenge
-    return nextUsable(ctx, plan, [...passedOver, { provider, channel, reason }], recipient.pushToken !== undefined)
+    const passed = [...passedOver, { provider, channel, reason }]
+    return nextUsable(ctx, plan, passed, recipient.pushToken !== undefined, leftMs())
   }
 
   /** Delivers one challenge and records it; gives the one that took its place. */
@@ -113,7 +116,13 @@ export async function deliverCode(
     const message = { ...recipient, challengeId: id, code }
     const begin = (number: number, startedAt: Date) =>
       persist(Math.max(0, leftMs()), () => beginAttempt(ctx.db, id, number, startedAt))
-    const delivery = await ctx.deliver(sender, message, begin, hasNext ? leftMs() * SHARE : leftMs(), signal)
+    const totalMs = leftMs()
+    const time = {
+      budgetMs: hasNext ? totalMs * SHARE : totalMs,
+      totalMs,
+      patienceMs: timeLeftMs - (budgetMs - totalMs),
+    }
+    const delivery = await ctx.deliver(sender, message, begin, time, signal)
 
     const reason = reasonToGoOn(delivery)
     const onward = reason && after(challenge, reason)

@@ -53,14 +53,15 @@ export function candidatesFor(
   return candidatesOf(route, drawSeed(lookUpHmac(keys.index, 'phone', phone), transactionDigest(transaction)))
 }
 
-/** The next provider of a plan that can be used now, and those passed over for it. */
+/** The next provider of a plan that can be used now by a caller with this time left, and those passed over for it. */
 export function nextUsable(
   ctx: Pick<Context, 'providers' | 'obstacle'>,
   { candidates }: Plan,
   passedOver: readonly PassedOver[],
   hasPushToken: boolean,
+  timeLeftMs?: number,
 ): ReturnType<typeof nextCandidate> {
-  return nextCandidate(candidates, passedOver, (candidate) => obstacleTo(ctx, candidate, hasPushToken))
+  return nextCandidate(candidates, passedOver, (candidate) => obstacleTo(ctx, candidate, hasPushToken, timeLeftMs))
 }
 
 /** What stands in the way of using a candidate right now. */
@@ -68,14 +69,19 @@ export function obstacleTo(
   ctx: Pick<Context, 'providers' | 'obstacle'>,
   { provider, channel }: Candidate,
   hasPushToken: boolean,
+  timeLeftMs?: number,
 ): PassReason | undefined {
   if (!ctx.providers.has(provider)) return 'NOT_CONFIGURED'
   if (channel === 'PUSH' && !hasPushToken) return 'NO_PUSH_TOKEN'
-  return ctx.obstacle(provider)?.reason
+  return ctx.obstacle(provider, timeLeftMs)?.reason
 }
 
 /** What a caller is told when none of a plan's providers can be used. */
-export function noUsableProvider(ctx: Pick<Context, 'obstacle'>, passedOver: readonly PassedOver[]): AppError {
+export function noUsableProvider(
+  ctx: Pick<Context, 'obstacle'>,
+  passedOver: readonly PassedOver[],
+  timeLeftMs: number,
+): AppError {
   const named = passedOver.map(({ provider, reason }) => `${provider} ${reason}`).join(', ')
   const { provider = '', reason = '' } = passedOver.findLast((passed) => passed.reason !== 'NO_PUSH_TOKEN') ?? {}
   if (!reason) {
@@ -88,7 +94,7 @@ export function noUsableProvider(ctx: Pick<Context, 'obstacle'>, passedOver: rea
   }
   // Nothing else is mended by waiting, and a provider that this replica lacks can't be asked.
   const passing = passedOver.filter((passed) => passed.reason === 'PAUSED' || passed.reason === 'BREAKER_OPEN')
-  const waits = passing.flatMap(({ provider }) => ctx.obstacle(provider)?.lastsMs ?? [])
+  const waits = passing.flatMap(({ provider }) => ctx.obstacle(provider, timeLeftMs)?.lastsMs ?? [])
   return new AppError('PROVIDER_UNAVAILABLE', `no provider can be used now: ${named}`, {
     metadata: { provider, provider_error_code: reason },
     ...(waits.length > 0 && { retryAfterMs: Math.max(1, Math.min(...waits)) }),

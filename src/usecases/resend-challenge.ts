@@ -42,8 +42,8 @@ export async function resendChallenge(
   const { recipient, query } = await openRecipient(ctx, current.signature)
   const plan = planRoute(ctx, { ...query, channel: channel ?? query.channel })
   if (!plan) throw new AppError('NO_ROUTE', 'no row of the routing table matches')
-  const { candidate, passedOver } = nextUsable(ctx, plan, [], recipient.pushToken !== undefined)
-  if (!candidate) throw noUsableProvider(ctx, passedOver)
+  const { candidate, passedOver } = nextUsable(ctx, plan, [], recipient.pushToken !== undefined, budgetMs)
+  if (!candidate) throw noUsableProvider(ctx, passedOver, budgetMs)
   using delivering = ctx.inFlight.enter(candidate.provider)
   const first = newChallenge(ctx, plan, candidate, passedOver, recipient.transactionDigest)
   const challenge = { ...first.challenge, choice: 'RESENT' as const }
@@ -61,7 +61,7 @@ export async function resendChallenge(
     case 'too soon':
       throw new AppError('RESEND_TOO_SOON', 'the last code was sent a moment ago', { retryAfterMs: resent.waitMs })
   }
-  await deliverCode(ctx, plan, recipient, { ...first, challenge }, delivering, budgetMs, signal)
+  await deliverCode(ctx, plan, recipient, { ...first, challenge }, delivering, timeLeftMs, signal)
   return challengeOutcome(ctx, caller, signatureId)
 }
 

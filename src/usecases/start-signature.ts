@@ -46,8 +46,8 @@ export async function startSignature(
   const plan = planRoute(ctx, input)
   // The table may have changed since the first call with this key, and providers may have been paused.
   if (!plan) return repeatedStart(ctx, input, new AppError('NO_ROUTE', 'no row of the routing table matches'))
-  const { candidate, passedOver } = nextUsable(ctx, plan, [], pushToken !== undefined)
-  if (!candidate) return repeatedStart(ctx, input, noUsableProvider(ctx, passedOver))
+  const { candidate, passedOver } = nextUsable(ctx, plan, [], pushToken !== undefined, budgetMs)
+  if (!candidate) return repeatedStart(ctx, input, noUsableProvider(ctx, passedOver, budgetMs))
   using delivering = ctx.inFlight.enter(candidate.provider)
 
   const digest = transactionDigest(transaction)
@@ -60,7 +60,7 @@ export async function startSignature(
 
   const { id } = signature
   const recipient = { signatureId: id, phone, pushToken, transaction, transactionDigest: digest, locale, expiresAt }
-  await deliverCode(ctx, plan, recipient, first, delivering, budgetMs, signal)
+  await deliverCode(ctx, plan, recipient, first, delivering, timeLeftMs, signal)
   return challengeOutcome(ctx, caller, id)
 }
 

@@ -15,6 +15,7 @@ import {
   shown,
   startedBy,
 } from '../support/breakers.ts'
+import { challengeOf } from '../support/delivery-outcome.ts'
 import { called, times } from '../support/hops.ts'
 import { publish } from '../support/routing.ts'
 
@@ -87,20 +88,72 @@ test('of many who come at once when the 30 seconds are over, one call tries the 
   expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })
 })
 
-test('a caller who does not wait for the call that tries a breaker does not close it', async () => {
-  const replica = await open(app, { TWILIO_TIMEOUT_SECONDS: '5' })
+test.each<{ what: string; fault: Fault; state: BreakerState; delivery: string }>([
+  { what: 'never answers', fault: { hang: true }, state: BreakerState.OPEN, delivery: 'UNKNOWN' },
+  { what: 'answers later', fault: { latencyMs: 700 }, state: BreakerState.CLOSED, delivery: 'ACCEPTED' },
+])(
+  'the verdict of the call that tries a breaker is that of a provider that $what, and on record, though its caller has gone',
+  async ({ fault, state, delivery }) => {
+    const replica = await open(app, { TWILIO_TIMEOUT_SECONDS: '1' })
+    passTime(OPEN_MS)
+    app.sandbox.failNext({ provider: 'twilio-sms', ...fault })
+    const received = app.sandbox.nextCall()
+    const cancel = new AbortController()
+    const start = request()
+    const call = failure(replica.client.startSignature(start, { signal: cancel.signal }))
+    await received
+
+    cancel.abort()
+
+    expect(await call).toMatchObject({ code: Code.Canceled })
+    expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.HALF_OPEN })
+    await vi.waitFor(async () => expect(await breakers(replica)).toMatchObject({ 'twilio-sms': state }), 5_000)
+    await vi.waitFor(
+      async () => expect(await challengeOf(app, start.idempotencyKey)).toMatchObject({ delivery_status: delivery }),
+      5_000,
+    )
+  },
+)
+
+test('a caller without time for the call that tries a breaker is passed over, and it is left to one who has', async () => {
+  const replica = await open(app)
   passTime(OPEN_MS)
-  app.sandbox.failNext({ provider: 'twilio-sms', hang: true })
-  const received = app.sandbox.nextCall()
-  const cancel = new AbortController()
-  const start = failure(replica.client.startSignature(request(), { signal: cancel.signal }))
-  await received
+  const start = request()
 
-  cancel.abort()
+  expect(await failure(replica.client.startSignature(start, { timeoutMs: 2_000 }))).toMatchObject({
+    code: Code.Unavailable,
+    reason: 'PROVIDER_UNAVAILABLE',
+    metadata: { provider: 'twilio-sms', provider_error_code: 'BREAKER_OPEN' },
+    retryDelayMs: 1_000,
+  })
+  const { challenge } = await replica.client.startSignature(startRequest(), { timeoutMs: 2_000 })
+  expect(challenge).toMatchObject({ provider: 'vonage-sms', passedOver: [{ reason: 'BREAKER_OPEN' }] })
+  expect(called(app)).toEqual(['vonage-sms'])
+  expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.OPEN })
 
-  expect(await start).toMatchObject({ code: Code.Canceled })
-  await vi.waitFor(
-    async () => expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.OPEN }),
-    5_000,
-  )
+  await replica.client.startSignature(start, { timeoutMs: 20_000 })
+  expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })
+})
+
+test('when nobody with time for it comes for 30 seconds more, whoever comes tries a breaker', async () => {
+  const replica = await open(app)
+  passTime(OPEN_MS + 30_000 - 1)
+  await replica.client.startSignature(startRequest(), { timeoutMs: 2_000 })
+  passTime(1)
+  await replica.client.startSignature(startRequest(), { timeoutMs: 2_000 })
+
+  expect(called(app)).toEqual(['vonage-sms', 'twilio-sms'])
+  expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })
+})
+
+test('the call that tries a breaker has its whole timeout, though its caller has another provider to go on to', async () => {
+  const replica = await open(app, { TWILIO_TIMEOUT_SECONDS: '1' })
+  passTime(OPEN_MS)
+  app.sandbox.failNext({ provider: 'twilio-sms', latencyMs: 900 })
+
+  // Half of it would be 0.8 s.
+  const { challenge } = await replica.client.startSignature(startRequest(), { timeoutMs: 1_600 })
+
+  expect(challenge).toMatchObject({ provider: 'twilio-sms' })
+  expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })
 })

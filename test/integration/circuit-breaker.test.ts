@@ -146,7 +146,7 @@ test('a caller who does not wait counts nothing, while a provider that takes too
     cancel.abort()
     expect(await start).toMatchObject({ code: Code.Canceled })
   })
-  await vi.waitFor(async () => expect(await recentCalls(patient)).toBe(10), 5_000)
+  await vi.waitFor(async () => expect(await recentCalls(patient)).toMatchObject({ calls: 10, errorRate: 0 }), 5_000)
   expect(await breakers(patient)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })
 
   const strict = await withBreaker(app, { TWILIO_TIMEOUT_SECONDS: '0.1' })
@@ -156,17 +156,37 @@ test('a caller who does not wait counts nothing, while a provider that takes too
   expect(await breakers(strict)).toMatchObject({ 'twilio-sms': BreakerState.OPEN })
 })
 
+const { CLOSED, OPEN } = BreakerState
+
 test.each([
-  { what: "its caller's deadline", env: {}, options: { timeoutMs: 2_000 } },
-  { what: 'our own budget', env: { DELIVERY_BUDGET_SECONDS: '2' }, options: {} },
-])('a call that $what ends before its timeout counts nothing', async ({ env, options }) => {
-  const replica = await withBreaker(app, { TWILIO_TIMEOUT_SECONDS: '5', ...env })
+  { what: "its caller's deadline", timeoutMs: 600, env: {}, start: request, state: CLOSED, errorRate: 0 },
+  {
+    what: 'the share of a caller with less time',
+    timeoutMs: 900,
+    env: {},
+    start: startRequest,
+    state: CLOSED,
+    errorRate: 0,
+  },
+  {
+    what: 'the share of a caller with more time',
+    timeoutMs: 1_600,
+    env: {},
+    start: startRequest,
+    state: OPEN,
+    errorRate: 1,
+  },
+  { what: 'our budget', env: { DELIVERY_BUDGET_SECONDS: '0.5' }, start: request, state: OPEN, errorRate: 1 },
+])('after hung calls that $what ends before their timeout a breaker is $state', async (given) => {
+  const replica = await withBreaker(app, { TWILIO_TIMEOUT_SECONDS: '1', ...given.env })
   app.sandbox.failNext(...times(10, { provider: 'twilio-sms', hang: true }))
+  const options = given.timeoutMs ? { timeoutMs: given.timeoutMs } : {}
 
-  await Promise.allSettled(times(10, null).map(() => replica.client.startSignature(request(), options)))
+  await Promise.allSettled(times(10, null).map(() => replica.client.startSignature(given.start(), options)))
 
-  await vi.waitFor(async () => expect(await recentCalls(replica)).toBe(10), 5_000)
-  expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })
+  await vi.waitFor(async () => expect(await recentCalls(replica)).toMatchObject({ calls: 10 }), 5_000)
+  expect(await recentCalls(replica)).toMatchObject({ errorRate: given.errorRate })
+  expect(await breakers(replica)).toMatchObject({ 'twilio-sms': given.state })
 })
 
 test('when every breaker of a route is open, a start fails at once, stores nothing, and is told how long to wait', async () => {

@@ -163,11 +163,12 @@ test('a message is sent even if time runs out in the moment after the provider t
   const log = createLogger('debug', { write: (line) => void logs.push(line) })
   const deliver = createDeliver({
     policy: { retries: 3, backoffMs: 10 },
-    health: watchHealth(['twilio-sms'], { breaker: true, metrics, log }),
+    health: watchHealth([{ name: 'twilio-sms', timeoutMs: 5_000 }], { breaker: true, metrics, log }),
     obstacle: () => undefined,
     metrics,
     log,
     clock: () => new Date(),
+    ending: new AbortController().signal,
   })
   let asked = 0
   const provider = createTwilioSms({
@@ -206,7 +207,7 @@ test('a message is sent even if time runs out in the moment after the provider t
       expiresAt: new Date(Date.now() + 300_000),
     },
     async () => true,
-    15_000,
+    { budgetMs: 15_000, totalMs: 15_000, patienceMs: 15_000 },
     cancel.signal,
   )
 

@@ -1,5 +1,5 @@
 import { expect, vi } from 'vitest'
-import { BreakerState } from '../../gen/bank/signature/v1/routing_pb.ts'
+import { BreakerState, type RecentCalls } from '../../gen/bank/signature/v1/routing_pb.ts'
 import { type App, failure, startRequest } from './app.ts'
 import { times } from './hops.ts'
 import { route } from './routing.ts'
@@ -68,10 +68,10 @@ export async function breakers({ routing }: Pick<Replica, 'routing'>): Promise<R
   return Object.fromEntries(providers.map(({ name, breakerState }) => [name, breakerState]))
 }
 
-/** How many calls of Twilio's text messages a replica has seen end. */
-export async function recentCalls({ routing }: Pick<Replica, 'routing'>): Promise<number | undefined> {
+/** What a replica has seen of the calls of Twilio's text messages. */
+export async function recentCalls({ routing }: Pick<Replica, 'routing'>): Promise<RecentCalls | undefined> {
   const { providers } = await routing.listProviders({})
-  return providers.find(({ name }) => name === 'twilio-sms')?.recentCalls?.calls
+  return providers.find(({ name }) => name === 'twilio-sms')?.recentCalls
 }
 
 /** What the metrics say of the breaker of Twilio's text messages, by state. */
