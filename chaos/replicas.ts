@@ -80,7 +80,7 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
   }
 
   const prepare = () =>
-    spawn(process.execPath, ['--import', PRELOAD, join(root, 'src/main.ts')], {
+    spawn(process.execPath, ['--disable-sigusr1', '--import', PRELOAD, join(root, 'src/main.ts')], {
       cwd: root,
       env,
       stdio: ['pipe', 'pipe', 'pipe'],

@@ -27,7 +27,11 @@ export function killLeftovers(): void {
 
 /** Runs a checkout's main.ts with these arguments and nothing in its environment but these settings. Disposing kills it. */
 export function run(args: string[], env: Env, root = ROOT) {
-  const child = spawn(process.execPath, [join(root, 'src/main.ts'), ...args], {
+  return runCommand([process.execPath, '--disable-sigusr1', join(root, 'src/main.ts'), ...args], env, root)
+}
+
+function runCommand([command = '', ...args]: string[], env: Env, root: string) {
+  const child = spawn(command, args, {
     cwd: root,
     env: { PATH, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -65,8 +69,16 @@ export function run(args: string[], env: Env, root = ROOT) {
 }
 
 /** Starts the service, on free ports unless told others, and waits until it says where it listens. */
-export async function serve(env: Env, root = ROOT) {
-  const service = run([], { ...PORTS, ...env }, root)
+export function serve(env: Env, root = ROOT) {
+  return listening(run([], { ...PORTS, ...env }, root))
+}
+
+/** The same by another command, for example npm start. */
+export function serveBy(command: string[], env: Env) {
+  return listening(runCommand(command, { ...PORTS, ...env }, ROOT))
+}
+
+async function listening(service: ReturnType<typeof run>) {
   try {
     const [, grpc] = await service.wrote('stderr', /^gRPC {2}(\S+)$/m)
     const [, http] = await service.wrote('stderr', /^HTTP {2}(\S+)\/metrics \/livez \/readyz$/m)
