@@ -1,3 +1,4 @@
+import { isLocalDatabase, isOpenToOthers } from './secrets/database-tls.ts'
 import { environmentSecrets } from './secrets/environment.ts'
 import { KEY, KEY_RING } from './secrets/keys.ts'
 import type { SecretName, SecretSource } from './secrets/secret-source.ts'
@@ -90,6 +91,11 @@ const SECRETS: SecretName[] = [...NEEDED_IN_PRODUCTION, ...VENDOR_SECRETS]
 const NO_VENDOR =
   'TWILIO_*, VONAGE_* or FCM_SERVICE_ACCOUNT: the credentials of at least one vendor are required with NODE_ENV=production'
 
+const NO_TLS =
+  'DATABASE_URL: must have sslmode=verify-full or verify-ca with NODE_ENV=production, unless the database is on loopback or a Unix socket; DATABASE_TLS=off takes it as it is'
+const NO_ENV =
+  'NODE_ENV: must be set with DATABASE_URL on another machine and no credentials of any vendor: production, or development for the sandbox in their place'
+
 const PORT = wholeNumber(0, 65_535)
 const HOST = matching(/^[\w.:%-]+$/, 'a host name or an IP address')
 const DIRECTORY = matching(/^[^\0]+$/, 'a path')
@@ -136,6 +142,7 @@ export async function loadConfig(
   const url = httpUrl(production ? 'nowhere' : 'anywhere')
   const publicWebhookUrl = setting('PUBLIC_WEBHOOK_URL', url, undefined)
   const vendorSettings = readVendorSettings(setting, production, problems)
+  const tlsRequired = setting('DATABASE_TLS', oneOf('required', 'off'), 'required') === 'required' && production
   const fromVault = setting('SECRETS_SOURCE', oneOf('environment', 'vault'), 'environment') === 'vault'
 
   const source = openSource ?? (fromVault ? vaultSecrets(env, production) : environmentSecrets(env))
@@ -158,6 +165,10 @@ export async function loadConfig(
 
   const secret = settingReader(values, problems)
   const databaseUrl = secret('DATABASE_URL', DATABASE_URL, undefined)
+  if (databaseUrl && tlsRequired && isOpenToOthers(databaseUrl, env)) problems.push(NO_TLS)
+  // Whoever forgot NODE_ENV and the credentials would otherwise have codes shown on a page, and nobody would get any.
+  if (databaseUrl && !env.NODE_ENV && isWithoutVendors(missing) && !isLocalDatabase(databaseUrl, env))
+    problems.push(NO_ENV)
   const vendors = readVendors(secret, vendorSettings, problems)
   const code = secret('CODE_KEYS', KEY_RING, undefined)
   const pii = secret('PII_KEYS', KEY_RING, undefined)

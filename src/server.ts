@@ -90,7 +90,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   const sandbox =
     config.twilio || config.vonage || config.fcm
       ? undefined
-      : starting.use(await openStandIn({ host: config.host, port: config.sandboxPort }))
+      : starting.use(await openStandIn({ serviceHost: config.host, port: config.sandboxPort }))
   const publicUrl = publicWebhookUrl(config.publicWebhookUrl ?? sandbox?.webhookUrl, http.port)
   const connectVendors = (secrets: Secrets) => {
     const vendors = vendorsOf(config, sandbox ?? secrets, clock, publicUrl)

@@ -54,7 +54,12 @@ export function seconds(maxSeconds: number): Rule<number> {
   }
 }
 
-const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/
+const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|::1|\[::1\])$/
+
+/** Whether this host is this machine, and nobody is between. An IPv6 address may be in brackets. */
+export function isLoopback(host: string): boolean {
+  return LOOPBACK.test(host)
+}
 
 /** An address to call; the value has no slash at its end. `plain` says to which hosts http is allowed beside https. */
 export function httpUrl(plain: 'anywhere' | 'loopback' | 'nowhere'): Rule<string> {
@@ -64,7 +69,7 @@ export function httpUrl(plain: 'anywhere' | 'loopback' | 'nowhere'): Rule<string
     parse(text) {
       const url = URL.parse(text)
       if (!url || url.username || url.password || /[?#]/.test(text)) return undefined
-      const plainAllowed = plain === 'anywhere' || (plain === 'loopback' && LOOPBACK.test(url.hostname))
+      const plainAllowed = plain === 'anywhere' || (plain === 'loopback' && isLoopback(url.hostname))
       if (url.protocol !== 'https:' && !(url.protocol === 'http:' && plainAllowed)) return undefined
       return (url.origin + url.pathname).replace(/\/+$/, '')
     },

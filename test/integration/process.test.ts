@@ -10,7 +10,12 @@ import { Code, createClient } from '@connectrpc/connect'
 import { createGrpcTransport } from '@connectrpc/connect-node'
 import { sql } from 'kysely'
 import { afterAll, expect, test, vi } from 'vitest'
-import { ChallengeStatus, SignatureService, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
+import {
+  ChallengeStatus,
+  DeliveryStatus,
+  SignatureService,
+  SignatureStatus,
+} from '../../gen/bank/signature/v1/signature_pb.ts'
 import { Health, HealthCheckResponse_ServingStatus as Status } from '../../gen/health/v1/health_pb.ts'
 import { openDatabase } from '../../src/db/database.ts'
 import { codeIn, failure, startRequest, transaction } from '../support/app.ts'
@@ -79,6 +84,17 @@ test.concurrent.for(hosts)(
     expect((await messages(service.sandbox)).map(({ sid }) => sid)).toEqual([answer.challenge.providerChallengeId])
   },
 )
+
+test.concurrent('the sandbox shows codes on loopback only, wherever the service listens, and its receipts arrive', async () => {
+  await using service = await serve({ ...(await ownDatabase()), HOST: '0.0.0.0' })
+  expect(service.sandbox).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/)
+  const client = connect(service.grpcUrl)
+  const { challenge } = await client.startSignature(startRequest())
+  await vi.waitFor(async () => {
+    const { challenge: now } = await client.getChallenge({ challengeId: challenge?.id ?? '' })
+    expect(now?.deliveryStatus).toBe(DeliveryStatus.DELIVERED)
+  }, 10_000)
+})
 
 test.concurrent.for(['SIGTERM', 'SIGINT'] as const)(
   'on %s it says it is not serving, refuses new calls, lets those under way end well, and exits with 0',

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { ConfigError, loadConfig } from '../../src/config.ts'
+import { isOpenToOthers } from '../../src/secrets/database-tls.ts'
 
 type Env = Record<string, string | undefined>
 
@@ -28,7 +29,12 @@ const JSON_KEY = {
   privateKey,
   tokenUri: 'https://oauth2.googleapis.com/token',
 }
-const PRODUCTION = { NODE_ENV: 'production', DATABASE_URL: 'postgres://bank:pw@db/signatures', ...TWILIO, ...KEYS }
+const PRODUCTION = {
+  NODE_ENV: 'production',
+  DATABASE_URL: 'postgres://bank:pw@db/signatures?sslmode=verify-full',
+  ...TWILIO,
+  ...KEYS,
+}
 
 /** The file that Google gives, with some fields changed. */
 function serviceAccount(fields: Record<string, unknown> = {}): string {
@@ -376,7 +382,7 @@ test('the embedded database can be given keys', async () => {
 })
 
 test('a database of its own needs the keys, which all replicas share', async () => {
-  const problems = await problemsOf({ DATABASE_URL: 'postgresql://db/signatures' })
+  const problems = await problemsOf({ ...TWILIO, DATABASE_URL: 'postgresql://db/signatures' })
   expect(problems.map((problem) => problem.replace(/:.*/, ''))).toEqual(['CODE_KEYS', 'PII_KEYS', 'INDEX_KEY'])
   for (const problem of problems) expect(problem).toContain('the same for all replicas')
 })
@@ -414,6 +420,61 @@ test('in production any one vendor will do', async () => {
   expect(await loadConfig({ ...others, ...VONAGE })).toMatchObject({ twilio: undefined, vonage: { from: 'Bank' } })
   const fcm = { FCM_SERVICE_ACCOUNT: serviceAccount() }
   expect(await loadConfig({ ...others, ...fcm })).toMatchObject({ twilio: undefined, fcm: { projectId: 'bank-app' } })
+})
+
+test.for([
+  'postgres://bank:pw@db/signatures?sslmode=verify-full',
+  'postgres://bank:pw@db/signatures?sslmode=verify-ca&sslrootcert=/etc/ssl/db.pem&uselibpqcompat=true',
+  'postgres://a:5432,b:5433/signatures?sslmode=verify-full&target_session_attrs=read-write',
+  'postgres://bank:pw@localhost:5433/signatures',
+  'postgres://bank:p@ss@127.0.0.1/signatures?sslmode=disable',
+  'postgres://[::1]:5432/signatures',
+  'postgres://%2Fvar%2Frun%2Fpostgresql/signatures',
+  'postgres:///signatures?host=/var/run/postgresql',
+  'postgres:///signatures?host=localhost,::1',
+  'postgres:///signatures',
+])('%s is a database that production talks to', (url) => {
+  expect(isOpenToOthers(url, {})).toBe(false)
+})
+
+test.for([
+  'postgres://bank:pw@db/signatures',
+  'postgres://bank:pw@db/signatures?sslmode=disable',
+  'postgres://bank:pw@db/signatures?sslmode=prefer',
+  'postgres://bank:pw@db/signatures?sslmode=require',
+  'postgres://bank:pw@db/signatures?sslmode=no-verify',
+  'postgres://bank:pw@db/signatures?ssl=true',
+  'postgres://bank:pw@db/signatures?sslmode=verify-full&sslmode=disable',
+  'postgres://bank:pw@db/signatures#?sslmode=verify-full',
+  'postgres://localhost/signatures?host=db',
+  'postgres://localhost@db/signatures',
+  'postgres://localhost.bank.example/signatures',
+  'postgres://127.0.0.1,db/signatures',
+  'postgres://localhost:5432,db:5432/signatures',
+  'postgres:///signatures?host=/var/run/postgresql,db',
+])('%s is one that others could listen to', (url) => {
+  expect(isOpenToOthers(url, {})).toBe(true)
+})
+
+test('the host that a database URL leaves out is the one of PGHOST', () => {
+  expect(isOpenToOthers('postgres:///signatures', { PGHOST: 'db' })).toBe(true)
+  expect(isOpenToOthers('postgres:///signatures', { PGHOST: '/var/run/postgresql' })).toBe(false)
+})
+
+test('production takes a database without TLS when it is told to, and only then', async () => {
+  const env = { ...PRODUCTION, DATABASE_URL: 'postgres://bank:pw@db/signatures' }
+  expect(await problemsOf(env)).toEqual([expect.stringMatching(/^DATABASE_URL: must have sslmode=.*DATABASE_TLS=off/)])
+  expect(await problemsOf({ ...env, DATABASE_TLS: 'off' })).toEqual([])
+  expect(await namesOf({ ...env, DATABASE_TLS: 'no' })).toEqual(['DATABASE_TLS', 'DATABASE_URL'])
+  expect(await problemsOf({ ...env, NODE_ENV: 'development' })).toEqual([])
+})
+
+test('the sandbox stands in beside a database on another machine only when NODE_ENV says so', async () => {
+  const env = { ...KEYS, DATABASE_URL: 'postgres://bank:pw@db/signatures' }
+  expect(await namesOf(env)).toEqual(['NODE_ENV'])
+  expect(await problemsOf({ ...env, NODE_ENV: 'development' })).toEqual([])
+  expect(await problemsOf({ ...env, ...TWILIO })).toEqual([])
+  expect(await problemsOf({ ...env, DATABASE_URL: 'postgres://bank:pw@localhost/signatures' })).toEqual([])
 })
 
 test('production calls Twilio over https only', async () => {

@@ -5,6 +5,7 @@ import { takeOver } from '../../src/secrets/take-over.ts'
 const key = (byte: number) => Buffer.alloc(32, byte).toString('base64')
 
 const ENV = {
+  NODE_ENV: 'development',
   DATABASE_URL: 'postgres://router:first@db/signatures?sslmode=disable',
   TWILIO_ACCOUNT_SID: `AC${'0'.repeat(32)}`,
   TWILIO_AUTH_TOKEN: 'twilio-token',

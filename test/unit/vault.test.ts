@@ -18,7 +18,7 @@ beforeEach(async () => {
   env = { SECRETS_SOURCE: 'vault', VAULT_ADDR: vault.url, VAULT_TOKEN: vault.token }
   store('providers/twilio', { 'account-sid': SID, 'auth-token': 'from-vault', 'from-number': '+15005550006' })
   store('providers/vonage', { 'api-key': 'vonage-key', 'api-secret': 'vonage-secret', from: 'Bank' })
-  store('database', { url: 'postgres://bank:db-password@db/signatures' })
+  store('database', { url: 'postgres://bank:db-password@db/signatures?sslmode=verify-full' })
   store('keys', { 'code-keys': `c:${key(1)}`, 'pii-keys': `p:${key(2)}`, 'index-key': key(3) })
 })
 afterEach(async () => {
@@ -45,7 +45,7 @@ async function problems(): Promise<string[]> {
 
 test('secrets are read with a token, each path once', async () => {
   expect(await loadConfig({ ...env, NODE_ENV: 'production' })).toMatchObject({
-    databaseUrl: 'postgres://bank:db-password@db/signatures',
+    databaseUrl: 'postgres://bank:db-password@db/signatures?sslmode=verify-full',
     twilio: { accountSid: SID, authToken: 'from-vault', fromNumber: '+15005550006' },
     vonage: { apiKey: 'vonage-key', apiSecret: 'vonage-secret', from: 'Bank' },
     keys: { code: { currentId: 'c' }, pii: { currentId: 'p' }, index: Buffer.alloc(32, 3) },
