@@ -1,4 +1,4 @@
-import currencies from 'currency-codes'
+import { CURRENCY_DIGITS } from './currencies.ts'
 
 /** Money as google.type.Money has it: whole units plus billionths, neither below zero. */
 export interface Amount {
@@ -11,8 +11,7 @@ const NANOS_PER_UNIT = 1_000_000_000n
 
 /** The digits after the point that ISO 4217 gives a currency (2 for EUR, 0 for JPY), or undefined when it knows none. */
 export function currencyDigits(currency: string): number | undefined {
-  // The package folds case; ISO 4217 codes are upper case. XTS is for tests, and XXX says that there is no currency.
-  return /^(?!XTS|XXX)[A-Z]{3}$/.test(currency) ? currencies.code(currency)?.digits : undefined
+  return CURRENCY_DIGITS.get(currency)
 }
 
 /** The amount in billionths of a unit, for comparing within one currency. */
@@ -31,9 +30,9 @@ export function fromDecimal(decimal: string): Pick<Amount, 'units' | 'nanos'> {
   return { units: BigInt(units), nanos: Number(fraction.padEnd(9, '0')) }
 }
 
-/** The amount as people of that language write it, with all its currency's digits: `1,234.50 EUR`, `1234,50 EUR`. */
-export function formatAmount(amount: Amount, language: string): string {
+/** The amount as people of that locale write it, with all its currency's digits: `1,234.50 EUR`, `1234,50 EUR`. */
+export function formatAmount(amount: Amount, locale: string): string {
   const digits = currencyDigits(amount.currency) ?? 2
-  const format = new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits })
+  const format = new Intl.NumberFormat(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits })
   return `${format.format(toDecimal(amount) as Intl.StringNumericLiteral)} ${amount.currency}`
 }

@@ -7,6 +7,8 @@ import {
   toDecimal,
   totalNanos,
 } from '../../src/domain/amount.ts'
+import { CURRENCY_DIGITS } from '../../src/domain/currencies.ts'
+import { CALLING_CODES } from '../../src/domain/phone.ts'
 
 const INT64_MAX = 9_223_372_036_854_775_807n
 
@@ -44,6 +46,29 @@ test('a currency has the digits that ISO 4217 gives it', () => {
   expect(currencyDigits('CLF')).toBe(4)
 })
 
+test('the list of currencies is that of 2026', () => {
+  for (const current of ['XCG', 'ZWG', 'SLE', 'VED', 'MRU', 'STN', 'XAD']) expect(currencyDigits(current)).toBe(2)
+  for (const gone of ['ANG', 'BGN', 'HRK', 'LTL', 'CUC', 'SLL', 'ZWL', 'ZWD', 'MRO', 'STD', 'BYR', 'VEF', 'DEM']) {
+    expect(currencyDigits(gone)).toBeUndefined()
+  }
+})
+
+// CLDR's digits are those of cash, which for some currencies are fewer than ISO 4217's.
+const NO_SMALL_CASH = new Set('AFN ALL COP HUF IDR IQD IRR KPW LAK LBP MGA MMK PKR SOS SYP YER'.split(' '))
+// Funds, metals and units of account, which have no cash; and the bolívar's second code.
+const NOT_IN_ICU = new Set('BOV CHE CHW CLF COU MXV USN UYI UYW VED XAD XAG XAU XBA XBB XBC XBD XPD XPT XUA'.split(' '))
+
+test('every currency is one that ICU knows, and has the digits that it gives', () => {
+  const known = new Set(Intl.supportedValuesOf('currency'))
+  expect(new Set([...CURRENCY_DIGITS.keys()].filter((currency) => !known.has(currency)))).toEqual(NOT_IN_ICU)
+  for (const [currency, digits] of CURRENCY_DIGITS) {
+    const icu = new Intl.NumberFormat('en', { style: 'currency', currency }).resolvedOptions().maximumFractionDigits
+    if (NOT_IN_ICU.has(currency) || ['XDR', 'XSU'].includes(currency)) continue
+    if (NO_SMALL_CASH.has(currency)) expect(digits, currency).toBeGreaterThan(icu ?? 0)
+    else expect([currency, digits]).toEqual([currency, icu])
+  }
+})
+
 test.for(['', 'EU', 'EURO', 'eur', 'Eur', ' EUR', 'EUR\n', 'ZZZ', 'XXX', 'XTS', '978', '€', 'ＥＵＲ'])(
   '%j is no currency',
   (currency) => {
@@ -62,4 +87,12 @@ test.for([
 ] as const)('%o reads %s in English and %s in Spanish', ([value, english, spanish]) => {
   expect(formatAmount(value, 'en')).toBe(english)
   expect(formatAmount(value, 'es')).toBe(spanish)
+})
+
+test('an amount never shows more than four digits in a row, whatever the region', () => {
+  const regions = [...CALLING_CODES.keys(), '419', '150', '001']
+  for (const locale of regions.flatMap((region) => [`en-${region}`, `es-${region}`])) {
+    expect(formatAmount(amount('EUR', 1_234_567n), locale)).not.toMatch(/\d{5}/)
+    expect(formatAmount(amount('JPY', 123_456n), locale)).not.toMatch(/\d{5}/)
+  }
 })
