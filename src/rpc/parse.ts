@@ -6,7 +6,7 @@ import {
 import type { Money } from '../../gen/google/type/money_pb.ts'
 import { type Amount, currencyDigits } from '../domain/amount.ts'
 import type { Channel } from '../domain/challenge.ts'
-import { isE164 } from '../domain/phone.ts'
+import { isE164, nationalSpelling } from '../domain/phone.ts'
 import { isPlainText, lengthOf } from '../domain/text.ts'
 import type { Transaction } from '../domain/transaction.ts'
 import { type FieldViolation, invalidFields } from '../errors.ts'
@@ -14,7 +14,8 @@ import { type FieldViolation, invalidFields } from '../errors.ts'
 const E164 = 'must be in E.164: "+", country code and number, 7 to 15 digits in all, nothing between them'
 
 export function phone(check: Check, value: string): string {
-  return check('phone_number', value, isE164(value), E164)
+  const mustBe = isE164(value) ? nationalSpelling(value) : E164
+  return check('phone_number', value, mustBe === undefined, mustBe ?? '')
 }
 
 export const CHANNEL_NAMES = new Map<ProtoChannel, Channel | undefined>([

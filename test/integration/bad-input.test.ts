@@ -119,6 +119,7 @@ test.each([
   ['full-width digits', '+３４６００１１１２２２'],
   ['Arabic digits', '+٣٤٦٠٠١١١٢٢٢'],
   ['two numbers', '+34600111222,+34600111223'],
+  ['a trunk zero', '+4407418084106'],
 ])('a phone number with %s is refused and not repeated', async (_, phoneNumber) => {
   const { message, ...error } = await refusedStart({ phoneNumber })
   expect(error).toMatchObject(invalid('phone_number'))
@@ -140,6 +141,7 @@ test.each([
   ['with a fourth decimal of a dinar', amount({ currencyCode: 'KWD', nanos: 100_000 }), 'transaction.amount.nanos'],
   ['without a currency', amount({ currencyCode: '' }), 'transaction.amount.currency_code'],
   ['in a currency that does not exist', amount({ currencyCode: 'ABC' }), 'transaction.amount.currency_code'],
+  ['in a currency that is gone', amount({ currencyCode: 'BGN' }), 'transaction.amount.currency_code'],
   ['in a currency in lower case', amount({ currencyCode: 'eur' }), 'transaction.amount.currency_code'],
   ['in a currency with a space', amount({ currencyCode: 'EUR ' }), 'transaction.amount.currency_code'],
   ['in a currency with a Kelvin sign', amount({ currencyCode: '\u212AWD' }), 'transaction.amount.currency_code'],
@@ -153,6 +155,7 @@ test.each([
   ['a cent', { nanos: 10_000_000, units: 0n }, '0.01 EUR'],
   ['99 cents', { nanos: 990_000_000 }, '1.99 EUR'],
   ['a yen', { currencyCode: 'JPY' }, '1 JPY'],
+  ['a Caribbean guilder', { currencyCode: 'XCG', nanos: 500_000_000 }, '1.50 XCG'],
   ['a thousandth of a dinar', { currencyCode: 'KWD', nanos: 1_000_000 }, '1.001 KWD'],
   ['the most that Money holds', { units: 2n ** 63n - 1n, nanos: 990_000_000 }, '9,223,372,036,854,775,807.99 EUR'],
 ])('%s can be signed, to the last digit', async (_, money: Money, shown) => {

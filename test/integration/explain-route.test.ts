@@ -144,7 +144,7 @@ test('what it tells is what StartSignature then does, for 60 requests over two e
 })
 
 test('every wrong field is named at once', async () => {
-  const wrong = { phoneNumber: '600', channel: 9 as Channel, customerSegment: 'x'.repeat(65), version: -1 }
+  const wrong = { phoneNumber: '+4407418084106', channel: 9 as Channel, customerSegment: 'x'.repeat(65), version: -1 }
   const refused = await failure(app.routing.explainRoute({ ...wrong, transaction: transaction({ payeeName: '' }) }))
   expect(refused).toMatchObject({
     code: Code.InvalidArgument,

@@ -1,5 +1,6 @@
+import { getExample } from 'awesome-phonenumber'
 import { expect, test } from 'vitest'
-import { CALLING_CODES, countryOf, isE164, maskPhone } from '../../src/domain/phone.ts'
+import { CALLING_CODES, countryOf, isE164, maskPhone, nationalSpelling } from '../../src/domain/phone.ts'
 
 const PHONE = '+34600111222'
 
@@ -106,4 +107,58 @@ test('the numbers of a country begin with its calling code, and those of a code 
       else expect(found, phone).toBe(country)
     }
   }
+})
+
+test.for([
+  ['+4407418084106', '0', '+44'],
+  ['+610412345678', '0', '+61'],
+  ['+49015112345678', '0', '+49'],
+  ['+112125550123', '1', '+1'],
+  ['+788123456789', '8', '+7'],
+  ['+360612345678', '06', '+36'],
+  ['+5215512345678', '1', '+52'],
+  // Also where nobody knows the number behind it.
+  ['+440000000000', '0', '+44'],
+] as const)('%s has to be without the %s after %s', ([phone, digits, countryCode]) => {
+  expect(nationalSpelling(phone)).toBe(
+    `must be without the "${digits}" after ${countryCode}, which is for calls within the country`,
+  )
+})
+
+test('a number that is spelled as within its country in another way is not told what it should be', () => {
+  // Argentina: a 15 within, where from abroad a 9 stands before it.
+  expect(nationalSpelling('+54111523456789')).toBe('must be as it is called from abroad, not as within its country')
+})
+
+test.for([
+  PHONE,
+  '+390669812345', // Italy, the Ivory Coast and Benin keep their zero
+  '+2250707123456',
+  '+2290197123456',
+  '+15005550006',
+  '+447418084106',
+  '+525512345678',
+  // Given to nobody, or in no country.
+  '+440000000',
+  '+34999999999',
+  '+99912345678',
+  '+88213123456',
+])('%s is spelled as it should be', (phone) => {
+  expect(nationalSpelling(phone)).toBeUndefined()
+})
+
+const KINDS = ['fixed-line', 'mobile', 'toll-free', 'premium-rate', 'shared-cost', 'voip', 'personal-number'] as const
+
+test("every country's numbers of every kind are spelled as they should be", () => {
+  const examples = [...CALLING_CODES.keys()].flatMap((country) =>
+    KINDS.flatMap((kind) => {
+      try {
+        return getExample(country, kind).number?.e164 ?? []
+      } catch {
+        return [] // it has none of that kind
+      }
+    }),
+  )
+  expect(examples.length).toBeGreaterThan(800)
+  expect(examples.filter((phone) => nationalSpelling(phone) !== undefined)).toEqual([])
 })

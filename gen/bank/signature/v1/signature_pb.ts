@@ -36,7 +36,8 @@ export type StartSignatureRequest = Message<"bank.signature.v1.StartSignatureReq
   customerId: string;
 
   /**
-   * Where the code goes, in E.164: "+", country code, number, no spaces, for example "+34600111222". Stored encrypted.
+   * Where the code goes, in E.164: "+", country code, number, no spaces, for example "+34600111222". As it is called from
+   * abroad: "+4407418084106" is refused for its "0", so that one phone has one spelling. Stored encrypted.
    *
    * @generated from field: string phone_number = 3;
    */
@@ -494,7 +495,7 @@ export const GetSignatureResponseSchema: GenMessage<GetSignatureResponse> = /*@_
  */
 export type Transaction = Message<"bank.signature.v1.Transaction"> & {
   /**
-   * Above zero, in an ISO 4217 currency, with no more digits than the currency has.
+   * Above zero, in a currency that ISO 4217 lists today, with no more digits than the currency has.
    *
    * @generated from field: google.type.Money amount = 1;
    */
