@@ -1,11 +1,10 @@
 import { sql } from 'kysely'
-import { type Challenge, type Channel, type DeliveryStatus, OPEN } from '../domain/challenge.ts'
-import type { Choice, PassedOver } from '../domain/fallback.ts'
+import { type Challenge, type DeliveryStatus, OPEN } from '../domain/challenge.ts'
 import type { SealedCode } from '../domain/one-time-code.ts'
 import type { Route } from '../domain/routing.ts'
-import { type Db, fromNow, type Trx } from './database.ts'
+import type { Db } from './database.ts'
 import { endSignature, lockSignature } from './signature-states.ts'
-import { appendSkipped, appendTimeline, isOnTimeline } from './timeline.ts'
+import { appendTimeline, isOnTimeline } from './timeline.ts'
 import { transact } from './transact.ts'
 
 /** A challenge as it is stored, with what use cases judge it by. */
@@ -27,22 +26,6 @@ export interface Try {
   triesRemaining: number
   /** The challenge had not expired, by the database's clock. */
   live: boolean
-}
-
-/** Everything a new challenge is written from. */
-export interface NewChallenge {
-  id: string
-  channel: Channel
-  provider: string
-  /** The row of the routing table that chose the provider. */
-  route: Route
-  routingTableVersion: number
-  choice: Choice
-  passedOver: PassedOver[]
-  code: SealedCode
-  maxTries: number
-  /** How long the delivery may take before its process counts as dead. */
-  leaseMs: number
 }
 
 /** The challenge of that id, when its signature is this caller's. */
@@ -169,45 +152,4 @@ export async function recordRejectedCode(db: Db, signatureId: string, rejected: 
     await appendTimeline(trx, signatureId, 'SIGNATURE_FAILED', failed.id, { reason: 'TRIES_EXHAUSTED' })
     return true
   })
-}
-
-/**
- * Writes a challenge, PENDING, and who was skipped for it. It expires with its signature, which the transaction must
- * hold, and begins with the tries that were used before.
- */
-export async function insertChallenge(
-  trx: Trx,
-  signatureId: string,
-  challenge: NewChallenge,
-  { triesUsed, skipped }: { triesUsed: number; skipped: PassedOver[] },
-): Promise<void> {
-  const { id, channel, provider } = challenge
-  await appendSkipped(trx, signatureId, skipped)
-  await trx
-    .insertInto('challenge')
-    .values((eb) => ({
-      id,
-      signature_id: signatureId,
-      channel,
-      provider,
-      route: JSON.stringify(challenge.route),
-      routing_table_version: challenge.routingTableVersion,
-      choice: challenge.choice,
-      passed_over: JSON.stringify(challenge.passedOver),
-      status: 'PENDING',
-      tries_used: triesUsed,
-      max_tries: challenge.maxTries,
-      code_hmac: challenge.code.hmac,
-      code_key_id: challenge.code.keyId,
-      created_at: fromNow(0),
-      expires_at: eb.selectFrom('signature').where('id', '=', signatureId).select('expires_at').$asScalar(),
-      lease_expires_at: fromNow(challenge.leaseMs),
-    }))
-    .execute()
-  await appendTimeline(trx, signatureId, 'CHALLENGE_STARTED', id, { channel, provider })
-}
-
-/** Whether there is such a challenge: an earlier run of a transaction has written it, whose commit had no answer. */
-export async function isStored(trx: Trx, { id }: Pick<NewChallenge, 'id'>): Promise<boolean> {
-  return (await trx.selectFrom('challenge').where('id', '=', id).select('id').executeTakeFirst()) !== undefined
 }

@@ -1,11 +1,10 @@
-import { sql, type Updateable } from 'kysely'
-import { type Challenge, type ChallengeStatus, type DeliveryStatus, OPEN } from '../domain/challenge.ts'
+import { sql } from 'kysely'
+import type { Challenge, ChallengeFailureReason, DeliveryStatus } from '../domain/challenge.ts'
 import type { Attempt, DeliveryOutcome } from '../domain/delivery.ts'
 import type { PassedOver } from '../domain/fallback.ts'
-import { insertChallenge, isStored, type NewChallenge } from './challenges.ts'
 import type { Db, Trx } from './database.ts'
 import { atLeast } from './delivery-status.ts'
-import type { Schema } from './schema.ts'
+import { insertChallenge, isStored, type NewChallenge, replaceChallenge } from './new-challenges.ts'
 import { endSignature, lockSignature } from './signature-states.ts'
 import { appendSkipped, appendTimeline } from './timeline.ts'
 import { transact } from './transact.ts'
@@ -109,54 +108,38 @@ export async function recordDelivery(
         .where('id', '=', id)
         .execute()
       await appendTimeline(trx, signatureId, 'CHALLENGE_OUTCOME_UNKNOWN', id, details)
-      if (!goesOn) return 'recorded'
-      const triesUsed = await close(trx, id, ['PENDING'], { status: 'CANCELLED' })
-      if (triesUsed === undefined) return 'recorded'
-      await appendTimeline(trx, signatureId, 'CHALLENGE_CANCELLED', id, { reason: 'OUTCOME_UNKNOWN' })
-      await insertChallenge(trx, signatureId, next, { triesUsed, skipped })
-      return 'replaced'
+      const onward = goesOn && { next, skipped }
+      return onward && (await replaceChallenge(trx, { id, signatureId }, ['PENDING'], 'OUTCOME_UNKNOWN', onward))
+        ? 'replaced'
+        : 'recorded'
     }
 
-    const reason = {
-      reason: delivery.reason,
-      ...(delivery.providerErrorCode !== null && { provider_error_code: delivery.providerErrorCode }),
-    }
-    await appendTimeline(trx, signatureId, 'CHALLENGE_FAILED', id, { ...details, ...reason })
-    const triesUsed = await close(trx, id, ['PENDING'], {
-      status: 'FAILED',
-      failure_reason: delivery.reason,
-      provider_error_code: delivery.providerErrorCode,
-    })
-    if (triesUsed === undefined) return 'recorded'
-    if (goesOn) {
-      await insertChallenge(trx, signatureId, next, { triesUsed, skipped })
+    const { reason, providerErrorCode } = delivery
+    const code = providerErrorCode !== null && { provider_error_code: providerErrorCode }
+    await appendTimeline(trx, signatureId, 'CHALLENGE_FAILED', id, { ...details, reason, ...code })
+    const failed = await trx
+      .updateTable('challenge')
+      .set({
+        status: 'FAILED',
+        // With the last try taken, which may not be judged yet, no other code could sign.
+        failure_reason: goesOn
+          ? sql<ChallengeFailureReason>`CASE WHEN tries_used < max_tries THEN ${reason} ELSE 'TRIES_EXHAUSTED' END`
+          : reason,
+        provider_error_code: providerErrorCode,
+      })
+      .where('id', '=', id)
+      .where('status', '=', 'PENDING')
+      .returning(['failure_reason', 'tries_used', 'max_tries'])
+      .executeTakeFirst()
+    if (!failed) return 'recorded'
+    if (goesOn && failed.failure_reason === reason) {
+      await insertChallenge(trx, signatureId, next, skipped, failed)
       return 'replaced'
     }
     await appendSkipped(trx, signatureId, skipped)
     await endSignature(trx, signatureId, 'FAILED')
-    await appendTimeline(trx, signatureId, 'SIGNATURE_FAILED', id, reason)
+    await appendTimeline(trx, signatureId, 'SIGNATURE_FAILED', id, { reason: failed.failure_reason ?? reason, ...code })
     return 'failed'
-  })
-}
-
-/**
- * Puts a challenge in the place of one that is still open, by whose code nobody can sign from then on. False when that one
- * was closed meanwhile, or its signature's time is over; then nothing is written.
- */
-export async function replaceChallenge(
-  db: Db,
-  { id, signatureId }: Pick<Challenge, 'id' | 'signatureId'>,
-  reason: 'UNDELIVERED',
-  { next, skipped }: { next: NewChallenge; skipped: PassedOver[] },
-): Promise<boolean> {
-  return transact(db, async (trx) => {
-    if ((await lockSignature(trx, signatureId)) !== 'live') return false
-    if (await isStored(trx, next)) return true
-    const triesUsed = await close(trx, id, OPEN, { status: 'CANCELLED' })
-    if (triesUsed === undefined) return false
-    await appendTimeline(trx, signatureId, 'CHALLENGE_CANCELLED', id, { reason })
-    await insertChallenge(trx, signatureId, next, { triesUsed, skipped })
-    return true
   })
 }
 
@@ -181,21 +164,4 @@ async function endAttempts(trx: Trx, challengeId: string, attempts: Attempt[]): 
       .where('number', '=', number)
       .execute()
   }
-}
-
-/** Closes a challenge that is still in one of these statuses, and gives the tries used by then; undefined when it isn't. */
-async function close(
-  trx: Trx,
-  id: string,
-  from: readonly ChallengeStatus[],
-  closed: Updateable<Schema['challenge']>,
-): Promise<number | undefined> {
-  const row = await trx
-    .updateTable('challenge')
-    .set(closed)
-    .where('id', '=', id)
-    .where('status', 'in', from)
-    .returning('tries_used')
-    .executeTakeFirst()
-  return row?.tries_used
 }

@@ -1,10 +1,9 @@
 import { sql } from 'kysely'
 import { OPEN } from '../domain/challenge.ts'
 import type { PassedOver } from '../domain/fallback.ts'
-import { insertChallenge, isStored, type NewChallenge } from './challenges.ts'
 import type { Db } from './database.ts'
+import { isStored, type NewChallenge, replaceChallenge } from './new-challenges.ts'
 import { lockSignature } from './signature-states.ts'
-import { appendTimeline } from './timeline.ts'
 import { transact } from './transact.ts'
 
 /** Whose key a resend claims, and for which request. */
@@ -30,6 +29,8 @@ export type Resent =
   | { outcome: 'closed' }
   | { outcome: 'too soon'; waitMs: number }
   | { outcome: 'limit' }
+  /** Every try was taken, though the last may not be judged yet. */
+  | { outcome: 'no tries' }
 
 /** Puts a new challenge in the place of the open one and claims the key, all or nothing. */
 export async function resendChallenge(
@@ -51,7 +52,7 @@ export async function resendChallenge(
     if (claimed) return { outcome: (await isStored(trx, next)) ? 'resent' : 'repeated' }
     if (state !== 'live') return { outcome: 'closed' }
 
-    const { resends, wait_ms } = await trx
+    const { resends, wait_ms, open_id } = await trx
       .selectFrom('challenge')
       .where('signature_id', '=', signatureId)
       .select((eb) => [
@@ -59,20 +60,14 @@ export async function resendChallenge(
         sql<number>`
           ${afterMs} - extract(epoch FROM clock_timestamp() - max(created_at)) * 1000
         `.as('wait_ms'),
+        sql<string>`(array_agg(id) FILTER (WHERE status = ANY (${sql.val(OPEN)})))[1]`.as('open_id'),
       ])
       .executeTakeFirstOrThrow()
     if (Number(resends) >= limit) return { outcome: 'limit' }
     if (Number(wait_ms) > 0) return { outcome: 'too soon', waitMs: Math.ceil(Number(wait_ms)) }
 
-    const closed = await trx
-      .updateTable('challenge')
-      .set({ status: 'CANCELLED' })
-      .where('signature_id', '=', signatureId)
-      .where('status', 'in', OPEN)
-      .returning(['id', 'tries_used'])
-      .executeTakeFirstOrThrow()
-    await appendTimeline(trx, signatureId, 'CHALLENGE_CANCELLED', closed.id, { reason: 'RESENT' })
-    await insertChallenge(trx, signatureId, next, { triesUsed: closed.tries_used, skipped })
+    const replaced = await replaceChallenge(trx, { id: open_id, signatureId }, OPEN, 'RESENT', { next, skipped })
+    if (!replaced) return { outcome: 'no tries' }
     const claim = await trx
       .insertInto('idempotency_key')
       .values({ caller, key: idempotencyKey, fingerprint, signature_id: signatureId })

@@ -4,8 +4,8 @@ import type { Channel } from '../domain/challenge.ts'
 import type { Sealed } from '../domain/sealed.ts'
 import type { Signature, SignatureStatus } from '../domain/signature.ts'
 import type { Transaction } from '../domain/transaction.ts'
-import { insertChallenge, type NewChallenge } from './challenges.ts'
 import { type Db, fromNow } from './database.ts'
+import { insertChallenge, type NewChallenge } from './new-challenges.ts'
 import { appendTimeline } from './timeline.ts'
 import { transact } from './transact.ts'
 
@@ -94,7 +94,7 @@ export async function insertSignature(db: Db, signature: NewSignature): Promise<
       route: String(challenge.route.priority),
       routing_table_version: String(challenge.routingTableVersion),
     })
-    await insertChallenge(trx, signature.id, challenge, { triesUsed: 0, skipped: challenge.passedOver })
+    await insertChallenge(trx, signature.id, challenge, challenge.passedOver)
     return true
   })
 }

@@ -1,7 +1,7 @@
 import { v7 as uuidv7 } from 'uuid'
 import type { Context } from '../context.ts'
-import type { NewChallenge } from '../db/challenges.ts'
 import { beginAttempt, recordDelivery } from '../db/deliveries.ts'
+import type { NewChallenge } from '../db/new-challenges.ts'
 import { persist } from '../db/transact.ts'
 import type { DeliveryOutcome } from '../domain/delivery.ts'
 import { type Candidate, choiceOf, type PassedOver, type PassReason } from '../domain/fallback.ts'

@@ -1,5 +1,5 @@
 import type { Context } from '../context.ts'
-import { replaceChallenge } from '../db/deliveries.ts'
+import { insertFallback } from '../db/fallbacks.ts'
 import { recordReceipt as record } from '../db/receipts.ts'
 import type { PassedOver } from '../domain/fallback.ts'
 import { countryOf } from '../domain/phone.ts'
@@ -68,7 +68,7 @@ async function fallBack(
 
   const first = newChallenge(ctx, plan, candidate, passedOver, recipient.transactionDigest)
   const onward = { next: first.challenge, skipped: passedOver.slice(passed.length) }
-  if (!(await replaceChallenge(ctx.db, { id: challengeId, signatureId }, 'UNDELIVERED', onward))) return
+  if (!(await insertFallback(ctx.db, { id: challengeId, signatureId }, onward))) return
   ctx.metrics.fallbacks.inc({ from: provider, to: candidate.provider, reason: 'UNDELIVERED' })
   await deliverCode(ctx, plan, recipient, first, delivering, ctx.challenges.budgetMs, ctx.ending)
 }

@@ -56,6 +56,8 @@ export async function resendChallenge(
       return (await repeatedResend(ctx, input)) ?? raise(new Error('a claimed key has no claim'))
     case 'closed':
       throw endOf(await currentWithChallenge(ctx, caller, signatureId)) ?? new Error('still open')
+    case 'no tries':
+      throw new AppError('TRIES_EXHAUSTED', 'no tries are left', { metadata: { signature_id: signatureId } })
     case 'limit':
       throw new AppError('RESEND_LIMIT', `codes were sent again ${RULES.limit} times for this signature`)
     case 'too soon':

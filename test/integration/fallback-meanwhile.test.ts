@@ -73,6 +73,27 @@ test('no further code is sent once all tries were used on the one before', async
   expect(await challengesOf(app, signatureId)).toMatchObject([{ status: 'FAILED', failure_reason: 'TRIES_EXHAUSTED' }])
 })
 
+test.each([
+  [503, { status: 'FAILED', failure_reason: 'TRIES_EXHAUSTED' }],
+  ['reset', { status: 'PENDING', delivery_status: 'UNKNOWN' }],
+] as const)(
+  'no further code is sent when the provider ends with %s while the last try is being judged',
+  async (end, left) => {
+    const request = startRequest()
+    const start = Promise.allSettled([app.client.startSignature(request)])
+    const call = await twilio.next()
+    const { id, signature_id: signatureId } = await challengeOf(app, request.idempotencyKey)
+    await app.db.updateTable('challenge').set({ tries_used: 3 }).where('id', '=', id).execute()
+
+    if (end === 'reset') call.reset()
+    else call.answer(end)
+
+    await start
+    expect(called(app)).toEqual([])
+    expect(await challengesOf(app, signatureId)).toMatchObject([{ id, ...left }])
+  },
+)
+
 test('a customer who signs while the provider still fails gets no further code', async () => {
   const request = startRequest()
   const start = app.client.startSignature(request)

@@ -130,6 +130,23 @@ test('codes are sent again three times and no more', async () => {
   expect(await complete(signatureId, codesTold(app).at(-1))).toBe('SIGNED')
 })
 
+test('nothing is sent again while the last try is being judged, which still may sign', async () => {
+  const { signatureId, code } = await started()
+  await sql`UPDATE challenge SET tries_used = 3 WHERE signature_id = ${signatureId}`.execute(app.db)
+  await expectRefused(signatureId, { code: Code.FailedPrecondition, reason: 'TRIES_EXHAUSTED' })
+  await sql`UPDATE challenge SET tries_used = 2 WHERE signature_id = ${signatureId}`.execute(app.db)
+  expect(await complete(signatureId, code)).toBe('SIGNED')
+})
+
+test('the next code takes over how many tries there may be', async () => {
+  const stricter = await app.replica({ CHALLENGE_MAX_TRIES: '1' })
+  const { signatureId, code } = await started()
+  for (const _ of ['first', 'second']) await complete(signatureId, wrongCode(code))
+  const { challenge } = await stricter.client.resendChallenge({ signatureId, idempotencyKey: randomUUID() })
+  expect(challenge?.triesRemaining).toBe(1)
+  expect(await complete(signatureId, codesTold(app)[1])).toBe('SIGNED')
+})
+
 test('the same resend again gives the same answer and sends nothing', async () => {
   const { signatureId } = await started()
   const request = { idempotencyKey: randomUUID() }

@@ -4,7 +4,7 @@ import type { ConnectError } from '@connectrpc/connect'
 import { sql } from 'kysely'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { AbortReason, ChallengeStatus, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
-import { type App, failure, row, start, startApp, startRequest, transaction } from '../support/app.ts'
+import { type App, failure, row, start, startApp, startRequest, transaction, wrongCode } from '../support/app.ts'
 import { challengeOf } from '../support/delivery-outcome.ts'
 import { startHeldVendor } from '../support/held-vendor.ts'
 import { called, challengesOf, codesTold, history, times } from '../support/hops.ts'
@@ -63,6 +63,32 @@ test('the old code signs or is replaced, never both, and only one code signs', {
   // Neither is always first, or there would be no race.
   expect(signedBy.old).toBeGreaterThan(0)
   expect(signedBy.new).toBeGreaterThan(0)
+})
+
+test('no new code takes the place of one whose last try was taken', { timeout: 120_000 }, async () => {
+  const random = seededRandom(31)
+  const resends = { RESENT: 0, TRIES_EXHAUSTED: 0 }
+  for (let round = 0; round < ROUNDS; round++) {
+    const { signatureId, code } = await started()
+    for (const _ of ['first', 'second']) await complete(signatureId, wrongCode(code))
+
+    const [resent, wrong] = await Promise.all([
+      delay(random(6)).then(() => resend(other, signatureId)),
+      delay(random(6)).then(() => complete(signatureId, wrongCode(code))),
+    ])
+
+    expect(wrong).toBe('CODE_REJECTED')
+    const events = await history(app, signatureId)
+    const isLastOfOld = events.includes('CODE_REJECTED #1 0 left')
+    expect(events.includes('CHALLENGE_STARTED #2 twilio-sms')).toBe(!isLastOfOld)
+    expect(called(app)).toHaveLength(isLastOfOld ? 1 : 2)
+    if (isLastOfOld) expect(resent).toBe('TRIES_EXHAUSTED')
+    resends[resent as keyof typeof resends] += 1
+    const signs = !isLastOfOld && !events.includes('CODE_REJECTED #2 0 left')
+    expect(await complete(signatureId, codesTold(app).at(-1))).toBe(signs ? 'SIGNED' : 'TRIES_EXHAUSTED')
+    app.sandbox.clear()
+  }
+  expect(Math.min(...Object.values(resends))).toBeGreaterThan(0)
 })
 
 test('of two resends at once one sends and the other is too soon', { timeout: 60_000 }, async () => {

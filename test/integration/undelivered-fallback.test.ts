@@ -175,6 +175,12 @@ describe('it makes way for nobody', () => {
       'CANCELLED',
     ],
     [
+      'its last try is being judged',
+      '',
+      (id: string) => sql`UPDATE challenge SET tries_used = 3 WHERE signature_id = ${id}`.execute(app.db),
+      'SENT',
+    ],
+    [
       'its time is over',
       '',
       (id: string) => sql`UPDATE signature SET expires_at = clock_timestamp() WHERE id = ${id}`.execute(app.db),

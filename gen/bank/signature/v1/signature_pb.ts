@@ -1281,7 +1281,8 @@ export const SignatureService: GenService<{
     output: typeof CompleteSignatureResponseSchema;
   },
   /**
-   * Sends a new code for a signature that still waits for one. The code before is dead; tries used and expiry stay.
+   * Sends a new code for a signature that still waits for one. The code before is dead; tries and expiry stay. While the
+   * last try is being judged nothing is sent: TRIES_EXHAUSTED.
    *
    * A call is repeated under its idempotency key as StartSignature is. The answer is that of StartSignature too, and so are
    * NO_ROUTE, DESTINATION_UNREACHABLE and PROVIDER_UNAVAILABLE: with a signature_id, the signature has failed.
