@@ -38,6 +38,12 @@ const CALL_STATUS: Record<string, DeliveryStatus> = {
   canceled: 'UNDELIVERED',
 }
 
+/**
+ * Asks Twilio to send a receipt up to five more times after whatever goes wrong; by default it does so once, and only when
+ * it can't connect. It isn't sent: https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
+ */
+export const TWILIO_RETRIES = '#rc=5&rp=all'
+
 export const TWILIO_MESSAGES_PATH = '/webhooks/twilio/messages'
 export const TWILIO_CALLS_PATH = '/webhooks/twilio/calls'
 
@@ -69,12 +75,14 @@ function twilioReceipts(
       const body = rawBody.toString()
       if (!call || body.split('&', MAX_PARAMS + 1).length > MAX_PARAMS) return undefined
       const params = new URLSearchParams(body)
+      const form = Object.fromEntries(params)
+      // Twilio signs the URL without the fragment, which its documentation does not promise.
+      const urls = [publicUrl + target, publicUrl + target + TWILIO_RETRIES]
       // Before anything that costs more: nobody but Twilio gets beyond it.
-      const keyName = Object.keys(authTokens).find(
-        (name) =>
-          authTokens[name] &&
-          twilio.validateRequest(authTokens[name], signature, publicUrl + target, Object.fromEntries(params)),
-      )
+      const keyName = Object.keys(authTokens).find((name) => {
+        const token = authTokens[name]
+        return token && urls.some((url) => twilio.validateRequest(token, signature, url, form))
+      })
       const vendorStatus = params.get(names.status) ?? ''
       const providerChallengeId = params.get(names.id) ?? ''
       const errorCode = params.get('ErrorCode')

@@ -4,6 +4,7 @@ import type { FailureClass } from '../domain/delivery.ts'
 import { basicAuth, exchange, type HttpAnswer, isAccepted, jsonOf, proofOf, refusal } from './http-exchange.ts'
 import { type ChallengeMessage, ProviderError, type SignatureProvider, secondsLeft } from './provider.ts'
 import type { WebhookUrl } from './receipts.ts'
+import { TWILIO_RETRIES } from './twilio-receipts.ts'
 
 export interface TwilioConfig {
   accountSid: string
@@ -98,7 +99,7 @@ export function createTwilioProvider(
     reportsDelivery: reports !== undefined,
     async sendChallenge(message, signal) {
       const { client, seen } = sdk(signal)
-      const callback = reports ? { statusCallback: reports(receiptsPath, message) } : {}
+      const callback = reports ? { statusCallback: reports(receiptsPath, message) + TWILIO_RETRIES } : {}
       const { body } = await create(client, message, secondsLeft(message, clock()), callback)
       const sentAt = clock()
       if (!seen.answer) throw new Error('the SDK answered without a call')

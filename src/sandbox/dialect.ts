@@ -64,14 +64,17 @@ export interface ReceiptRequest {
   body: string
 }
 
+/** The HTTP status that a receipt got, or why there was none. */
+export type ReceiptAnswer = number | 'nobody listens' | 'no answer in time'
+
 /** How a vendor tells what becomes of one message. */
 export interface ReceiptPlan {
   /** What usually becomes of it after the answer; what is `silent` moves its status, but nobody asked to be told. */
   course: (ReceiptEvent & { silent?: boolean })[]
   /** The signed receipt, or nothing when no address for receipts was given. */
   request(event: ReceiptEvent): ReceiptRequest | undefined | Promise<ReceiptRequest | undefined>
-  /** Whether the vendor sends a receipt again that got this status, or undefined for no answer in time. */
-  isRetried(answer: number | undefined): boolean
+  /** Whether the vendor sends a receipt once more that was sent this many times and got this answer. */
+  isRetried(answer: ReceiptAnswer, sent: number): boolean
 }
 
 /** A request as a vendor sees it. */

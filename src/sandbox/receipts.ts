@@ -1,5 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { ReceiptEvent, ReceiptPlan, ReceiptRequest, SimulatedMessage, SimulatedProvider } from './dialect.ts'
+import type {
+  ReceiptAnswer,
+  ReceiptEvent,
+  ReceiptPlan,
+  ReceiptRequest,
+  SimulatedMessage,
+  SimulatedProvider,
+} from './dialect.ts'
+import { isObject } from './http.ts'
 import { createNext } from './next.ts'
 
 /** One receipt of those that a fault scripts; they are sent in the order of the list, each once the one before has ended. */
@@ -39,7 +47,7 @@ export interface Receipts {
 const MAX_KEPT = 1_000
 const DELAY_MS = 20
 const ANSWER_TIMEOUT_MS = 5_000
-/** Vonage waits about 5 s, and goes on for 24 hours: https://api.support.vonage.com/hc/en-us/articles/360028543292 */
+/** Vonage waits about 5 s, Twilio less. */
 const RETRY_DELAY_MS = 50
 
 /** Sends receipts and moves each message's status along. `move` is told of every event, also when nobody asked for a receipt. */
@@ -71,16 +79,16 @@ export function createReceipts(
       move(message, event.status)
       const request = silent ? undefined : await plan.request(event)
       if (!request) return
-      const answer = await attempt(request, event.status)
-      if (!plan.isRetried(answer)) return
-      await delay(RETRY_DELAY_MS, undefined, { signal })
-      await attempt(request, event.status)
+      for (let count = 1; plan.isRetried(await attempt(request, event.status), count); count++) {
+        await delay(RETRY_DELAY_MS, undefined, { signal })
+      }
     }
 
-    async function attempt(request: ReceiptRequest, status: string): Promise<number | undefined> {
+    async function attempt(request: ReceiptRequest, status: string): Promise<ReceiptAnswer> {
       const answer = await post(request, signal)
       signal.throwIfAborted()
-      const receipt = { provider: message.provider, sid: message.sid, status, answer, ...request }
+      const httpStatus = typeof answer === 'number' ? answer : undefined
+      const receipt = { provider: message.provider, sid: message.sid, status, answer: httpStatus, ...request }
       sent.push(receipt)
       if (sent.length > MAX_KEPT) sent.shift()
       next.resolve(receipt)
@@ -104,14 +112,14 @@ export function createReceipts(
   }
 }
 
-/** The status of the answer, or undefined when there is none in time. */
-async function post({ url, headers, body }: ReceiptRequest, cancel: AbortSignal): Promise<number | undefined> {
+async function post({ url, headers, body }: ReceiptRequest, cancel: AbortSignal): Promise<ReceiptAnswer> {
   const signal = AbortSignal.any([cancel, AbortSignal.timeout(ANSWER_TIMEOUT_MS)])
   try {
     const response = await fetch(url, { method: 'POST', headers, body, redirect: 'manual', signal })
     await response.body?.cancel()
     return response.status
-  } catch {
-    return undefined
+  } catch (error) {
+    const isRefused = error instanceof Error && isObject(error.cause) && error.cause.code === 'ECONNREFUSED'
+    return isRefused ? 'nobody listens' : 'no answer in time'
   }
 }

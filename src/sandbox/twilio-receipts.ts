@@ -38,7 +38,7 @@ export function messageReceipts(account: TwilioAccount, form: URLSearchParams, s
         ...(/^(?:un)?delivered$/.test(status) && { RawDlrDoneDate: minuteDigits(new Date()) }),
       })
     },
-    isRetried: () => false,
+    isRetried: retriesOf(url),
   }
 }
 
@@ -75,7 +75,22 @@ export function callReceipts(account: TwilioAccount, form: URLSearchParams, sid:
         ...(errorCode && { ErrorCode: String(errorCode) }),
       })
     },
-    isRetried: () => false,
+    isRetried: retriesOf(url),
+  }
+}
+
+/**
+ * By the overrides in the callback's fragment, `rc` times after what `rp` names; unless told, once when nobody listens:
+ * https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
+ */
+function retriesOf(callback: string | null | undefined): ReceiptPlan['isRetried'] {
+  const overrides = new URLSearchParams(URL.parse(callback ?? '')?.hash.slice(1))
+  const count = Number(overrides.get('rc') ?? 1)
+  const policy = (overrides.get('rp') ?? 'ct').split(',')
+  return (answer, sent) => {
+    const problem = { 'nobody listens': 'ct', 'no answer in time': 'rt' }[answer] ?? `${String(answer)[0]}xx`
+    const isProblem = ['ct', 'rt', '4xx', '5xx'].includes(problem)
+    return sent <= count && isProblem && (policy.includes('all') || policy.includes(problem))
   }
 }
 

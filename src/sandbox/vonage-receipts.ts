@@ -31,8 +31,8 @@ export function vonageReceipts(account: VonageAccount, message: Record<string, u
       const headers = { 'Content-Type': 'application/json', ...(await authorization(account, body)) }
       return { url, headers, body }
     },
-    // https://api.support.vonage.com/hc/en-us/articles/360028543292
-    isRetried: (answer) => answer === undefined || answer === 429 || answer >= 500,
+    // Vonage goes on for 24 hours, here it comes once more: https://api.support.vonage.com/hc/en-us/articles/360028543292
+    isRetried: (answer, sent) => sent === 1 && (typeof answer === 'string' || answer === 429 || answer >= 500),
   }
 }
 

@@ -47,6 +47,7 @@ describe('what becomes of a message', () => {
     const recordedBefore = await counted(recorded)
 
     const { challengeId, signatureId } = await start(app)
+    expect(app.sandbox.calls[0]?.form.get('StatusCallback')).toMatch(/&attempt=1#rc=5&rp=all$/)
     expect(await reported(app, 2)).toEqual([
       ['sent', 200],
       ['delivered', 200],
@@ -93,6 +94,7 @@ describe('what becomes of a message', () => {
     const challengeId = await startAnother('', Channel.VOICE)
     const asked = app.sandbox.calls[0]?.form.getAll('StatusCallbackEvent')
     expect(asked).toEqual(['initiated', 'answered', 'completed'])
+    expect(app.sandbox.calls[0]?.form.get('StatusCallback')).toMatch(/&attempt=1#rc=5&rp=all$/)
     expect(await reported(app, steps.length)).toEqual(steps.map(({ status }) => [status, 200]))
     expect(await told(challengeId)).toMatchObject({
       challenge: { deliveryStatus: DeliveryStatus.DELIVERED, deliveryReport: { vendorStatus: 'in-progress' } },

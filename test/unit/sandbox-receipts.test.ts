@@ -421,18 +421,34 @@ describe('the receipts of a message', () => {
     ])
   })
 
-  test.each([429, 500, 307])('over Twilio are not sent again after %d', async (status) => {
-    receiver.answerNext(status)
-    await text(sandbox, { StatusCallback: url })
-    expect((await receipts(2)).map(({ answer }) => answer)).toEqual([status, 204])
-    expect(told(receiver.received, 'MessageStatus')).toEqual(['sent', 'delivered'])
-  })
+  test.each([
+    { overrides: '', status: 429, times: 1 },
+    { overrides: '', status: 500, times: 1 },
+    { overrides: '#rc=2&rp=all', status: 307, times: 1 },
+    { overrides: '#rc=2&rp=all', status: 403, times: 3 },
+    { overrides: '#rc=5&rp=all', status: 503, times: 6 },
+    { overrides: '#rc=2&rp=4xx,5xx', status: 503, times: 3 },
+    { overrides: '#rc=2&rp=4xx,ct', status: 503, times: 1 },
+    { overrides: '#rp=5xx', status: 503, times: 2 },
+    { overrides: '#rc=0&rp=all', status: 503, times: 1 },
+  ])(
+    'over Twilio with the overrides "$overrides" are sent $times times when $status answers them',
+    async ({ overrides, status, times }) => {
+      receiver.answerNext(...Array(times).fill(status))
+      await text(sandbox, { StatusCallback: `${url}${overrides}` })
+      expect((await receipts(times + 1)).map(({ answer }) => answer)).toEqual([...Array(times).fill(status), 204])
+      expect(told(receiver.received, 'MessageStatus')).toEqual([...Array(times).fill('sent'), 'delivered'])
+      expect(new Set(receiver.received.slice(0, times).map(({ body }) => body)).size).toBe(1)
+    },
+  )
 
-  test('find nobody: Twilio goes on, Vonage tries each once more', async () => {
+  test('are tried once more by either vendor when nobody listens', async () => {
     await receiver[Symbol.asyncDispose]()
     await text(sandbox, { StatusCallback: url })
-    expect((await receipts(2)).map(({ status, answer }) => [status, answer])).toEqual([
+    expect((await receipts(4)).map(({ status, answer }) => [status, answer])).toEqual([
       ['sent', undefined],
+      ['sent', undefined],
+      ['delivered', undefined],
       ['delivered', undefined],
     ])
     sandbox.clear()

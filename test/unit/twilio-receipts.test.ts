@@ -69,6 +69,12 @@ describe('a receipt signed by Twilio', () => {
     expect(receipt?.proof.keyName).toBe('previous')
   })
 
+  test('may be signed with the overrides that Twilio was told behind the URL', async () => {
+    const signature = signed(PARAMS, `${TARGET}#rc=5&rp=all`)
+    expect(await read(PARAMS, { signature })).toMatchObject({ challengeId: CHALLENGE })
+    expect(await read(PARAMS, { signature: signed(PARAMS, `${TARGET}#rc=5&rp=ct`) })).toBeUndefined()
+  })
+
   test('is signed over the URL that Twilio was told, at a port of its own too', async () => {
     const publicUrl = 'http://127.0.0.1:8443'
     const reader = twilioMessageReceipts({ ...config, publicUrl })
