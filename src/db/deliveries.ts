@@ -2,6 +2,7 @@ import { sql } from 'kysely'
 import type { Challenge, ChallengeFailureReason, DeliveryStatus } from '../domain/challenge.ts'
 import type { Attempt, DeliveryOutcome } from '../domain/delivery.ts'
 import type { PassedOver } from '../domain/fallback.ts'
+import type { Sealed } from '../domain/sealed.ts'
 import type { Db, Trx } from './database.ts'
 import { atLeast } from './delivery-status.ts'
 import { insertChallenge, isStored, type NewChallenge, replaceChallenge } from './new-challenges.ts'
@@ -20,6 +21,8 @@ export interface Onward {
 export interface DeliveredChallenge extends Pick<Challenge, 'id' | 'signatureId' | 'provider'> {
   /** Its provider was asked to report what becomes of it. */
   expectsReceipt: boolean
+  /** What the provider answered, if it took the message. */
+  exchange: Sealed | undefined
 }
 
 /**
@@ -59,7 +62,7 @@ const RECEIPT_MARGIN = '1 minute'
  */
 export async function recordDelivery(
   db: Db,
-  { id, signatureId, provider, expectsReceipt }: DeliveredChallenge,
+  { id, signatureId, provider, expectsReceipt, exchange }: DeliveredChallenge,
   delivery: DeliveryOutcome,
   { next, skipped }: Onward,
 ): Promise<'recorded' | 'replaced' | 'failed'> {
@@ -67,7 +70,7 @@ export async function recordDelivery(
     const state = await lockSignature(trx, signatureId)
     const goesOn = next !== undefined && state === 'live'
     if (!(await giveLeaseBack(trx, id))) return next && (await isStored(trx, next)) ? 'replaced' : 'recorded'
-    await endAttempts(trx, id, delivery.attempts)
+    await endAttempts(trx, id, delivery.attempts, exchange)
     const details = { provider, attempts: String(delivery.attempts.length) }
 
     if (delivery.outcome === 'sent') {
@@ -155,11 +158,22 @@ async function giveLeaseBack(trx: Trx, id: string): Promise<boolean> {
   return given !== undefined
 }
 
-async function endAttempts(trx: Trx, challengeId: string, attempts: Attempt[]): Promise<void> {
+async function endAttempts(
+  trx: Trx,
+  challengeId: string,
+  attempts: Attempt[],
+  exchange: Sealed | undefined,
+): Promise<void> {
   for (const { number, outcome, providerErrorCode, startedAt, endedAt } of attempts) {
     await trx
       .updateTable('attempt')
-      .set({ outcome, provider_error_code: providerErrorCode, started_at: startedAt, ended_at: endedAt })
+      .set({
+        outcome,
+        provider_error_code: providerErrorCode,
+        started_at: startedAt,
+        ended_at: endedAt,
+        ...(outcome === 'sent' && { exchange_ciphertext: exchange?.ciphertext, exchange_key_id: exchange?.keyId }),
+      })
       .where('challenge_id', '=', challengeId)
       .where('number', '=', number)
       .execute()

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { sql } from 'kysely'
 import { OPEN } from '../domain/challenge.ts'
 import type { Receipt } from '../domain/receipt.ts'
@@ -60,19 +59,13 @@ export async function recordReceipt(db: Db, receipt: Receipt, body: Sealed): Pro
 
     const reportedAt = kept.received_at
     await trx.updateTable('challenge').set({ receipt_due_at: null }).where('id', '=', challengeId).execute()
-    const bodySha256 = createHash('sha256').update(proof.rawBody).digest('hex')
-    const receiptProof = JSON.stringify({
-      vendorStatus,
-      bodySha256,
-      signature: proof.signature,
-      receivedAt: reportedAt,
-    })
     await trx
       .updateTable('challenge')
       .set({
         status: sql`CASE WHEN status = 'PENDING' THEN 'SENT' ELSE status END`,
         provider_challenge_id: providerChallengeId,
-        provider_proof: receiptProof,
+        // Body and signature are in the receipt's own row.
+        provider_proof: JSON.stringify({ vendorStatus, receivedAt: reportedAt }),
         sent_at: reportedAt,
         delivery_status: atLeast('ACCEPTED'),
       })

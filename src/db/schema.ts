@@ -115,6 +115,9 @@ interface AttemptTable {
   provider_error_code: string | null
   started_at: Date
   ended_at: Date | null
+  /** The provider's answer, sealed, as JSON: {"response": KeptAnswer}. Null where it did not take the message. */
+  exchange_ciphertext: Buffer | null
+  exchange_key_id: string | null
 }
 
 /** What a vendor reported and how it proved that it was the one. */

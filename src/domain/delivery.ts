@@ -1,17 +1,22 @@
 import type { ChallengeFailureReason } from './challenge.ts'
 
-/** What is kept to prove that a provider took a message. Holds neither code nor phone number. */
+/** What is kept in clear to prove that a provider took a message. Holds neither code nor phone number, nor a hash of them. */
 export interface ProviderProof {
   /** The provider's name for the exchange, for example Twilio's request id. */
   requestId: string | null
   httpStatus: number
-  /** As received. */
+  /** Those that name the exchange. */
   headers: Record<string, string>
-  /** SHA-256 of the response's body, hex. */
-  bodySha256: string
-  /** A signature header, where the provider sends one. */
-  signature: string | null
   receivedAt: string
+}
+
+/** A provider's answer as it is kept. It may name the phone number, so only sealed; it holds neither code nor credential. */
+export interface KeptAnswer {
+  status: number
+  /** Those of the proof, and a signature where the provider sends one. */
+  headers: Record<string, string>
+  /** With ###### in the place of the code. Left out where code or credential are still in it, or when it is over 16 KiB. */
+  body?: string
 }
 
 /** A message that the provider took. */
@@ -19,6 +24,7 @@ export interface ProviderResult {
   /** The provider's id of the message, for example Twilio's message SID. */
   providerChallengeId: string
   providerProof: ProviderProof
+  answer: KeptAnswer
   sentAt: Date
 }
 

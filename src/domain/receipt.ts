@@ -13,6 +13,6 @@ export interface Receipt {
   /** What that word means; undefined for one that means nothing to us. */
   deliveryStatus: DeliveryStatus | undefined
   providerErrorCode: string | undefined
-  /** What was signed, the signature, and which of our keys it was made with. */
+  /** What was signed, the signature (without any plain hash that it holds of that), and which of our keys it was made with. */
   proof: { rawBody: Buffer; signature: string; keyName: string }
 }

@@ -1,7 +1,8 @@
 import { FCM_ERRORS } from './fcm-errors.ts'
 import { createAccessTokens } from './google-access-token.ts'
 import { type GoogleCredentials, readProjectId } from './google-token-source.ts'
-import { exchange, type HttpAnswer, isAccepted, isObject, jsonOf, proofOf, refusal } from './http-exchange.ts'
+import { exchange, type HttpAnswer, isAccepted, isObject, jsonOf, refusal } from './http-exchange.ts'
+import { keep } from './proof.ts'
 import { type ChallengeMessage, ProviderError, type SignatureProvider, secondsLeft } from './provider.ts'
 import { pushTexts } from './texts.ts'
 
@@ -34,18 +35,18 @@ export function createFcmPush({ credentials, projectId, apiUrl, timeoutMs, clock
   const tokens = createAccessTokens({ provider: NAME, credentials, scope: SCOPE, timeoutMs, clock })
   let project = projectId
 
-  async function send(body: object, signal: AbortSignal): Promise<HttpAnswer> {
+  async function send(body: string, signal: AbortSignal): Promise<{ answer: HttpAnswer; token: string }> {
     const token = await tokens.get(signal)
     const init = {
       method: 'POST',
       headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' },
-      body: JSON.stringify(body),
+      body,
     }
     project ??= await readProjectId(NAME, credentials, signal)
     const answer = await exchange(NAME, `${apiUrl}/v1/projects/${project}/messages:send`, init, signal)
     // Tokens can end before their time: the next call gets another.
     if (answer.status === 401) tokens.forget(token)
-    return answer
+    return { answer, token }
   }
 
   return {
@@ -54,18 +55,24 @@ export function createFcmPush({ credentials, projectId, apiUrl, timeoutMs, clock
     timeoutMs,
     reportsDelivery: false,
     async sendChallenge(message, signal) {
-      if (!message.pushToken) throw new ProviderError(NAME, 'NO_PUSH_TOKEN', 'recipient')
-      const answer = await send({ message: pushMessage(message, message.pushToken, clock()) }, signal)
+      const { pushToken } = message
+      if (!pushToken) throw new ProviderError(NAME, 'NO_PUSH_TOKEN', 'recipient')
+      const now = clock()
+      const textWith = (code: string) => JSON.stringify({ message: pushMessage({ ...message, code }, pushToken, now) })
+      const { answer, token } = await send(textWith(message.code), signal)
       const { name } = jsonOf(answer)
       if (!isAccepted(answer)) throw fcmRefusal(answer)
       if (typeof name !== 'string' || !MESSAGE_NAME.test(name)) {
         throw new ProviderError(NAME, 'UNUSABLE_BODY', 'unproven')
       }
       const sentAt = clock()
-      return { providerChallengeId: name, providerProof: proofOf(answer, sentAt), sentAt }
+      return { providerChallengeId: name, ...keep(answer, sentAt, { message, textWith, credentials: [token] }), sentAt }
     },
     async isAvailable(signal) {
-      return send({ validate_only: true, message: { topic: 'availability' } }, signal).then(isAccepted, () => false)
+      return send(JSON.stringify({ validate_only: true, message: { topic: 'availability' } }), signal).then(
+        ({ answer }) => isAccepted(answer),
+        () => false,
+      )
     },
   }
 }

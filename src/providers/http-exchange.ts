@@ -1,8 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { createHash } from 'node:crypto'
 import { subscribe } from 'node:diagnostics_channel'
 import { STATUS_CODES } from 'node:http'
-import type { FailureClass, ProviderProof } from '../domain/delivery.ts'
+import type { FailureClass } from '../domain/delivery.ts'
 import { ProviderError } from './provider.ts'
 
 /** A whole answer, read to its end. */
@@ -10,8 +9,6 @@ export interface HttpAnswer {
   status: number
   headers: Record<string, string>
   body: string
-  /** Hex. */
-  bodySha256: string
 }
 
 const MAX_BODY_BYTES = 64 * 1024
@@ -37,12 +34,10 @@ export async function exchange(
       if (accepted) throw error
     })
     if (accepted && !bytes) throw new ProviderError(provider, 'BODY_TOO_LARGE', 'unproven')
-    const body = bytes ?? Buffer.alloc(0)
     return {
       status: response.status,
       headers: Object.fromEntries(response.headers),
-      body: body.toString('utf8'),
-      bodySha256: createHash('sha256').update(body).digest('hex'),
+      body: bytes?.toString('utf8') ?? '',
     }
   } catch (error) {
     if (error instanceof ProviderError) throw error
@@ -97,19 +92,6 @@ export function jsonIn(text: string): Record<string, unknown> {
 
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null
-}
-
-/** What is kept of an answer to prove that the provider took a message. */
-export function proofOf({ status, headers, bodySha256 }: HttpAnswer, receivedAt: Date): ProviderProof {
-  const header = (ending: string) => Object.entries(headers).find(([name]) => name.endsWith(ending))?.[1] ?? null
-  return {
-    requestId: header('request-id'),
-    httpStatus: status,
-    headers,
-    bodySha256,
-    signature: header('signature'),
-    receivedAt: receivedAt.toISOString(),
-  }
 }
 
 /** The value of an Authorization header: RFC 7617. */

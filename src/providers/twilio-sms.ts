@@ -23,11 +23,12 @@ export function createTwilioSms(config: TwilioSmsConfig): SignatureProvider {
     channel: 'SMS',
     meanings: TWILIO_MESSAGE_ERRORS,
     receiptsPath: TWILIO_MESSAGES_PATH,
-    create: (client, { phone, code, transaction, locale }, secondsLeft, callback) =>
+    text: ({ code, transaction, locale }, secondsLeft) => smsText(code, transaction, locale, secondsLeft),
+    create: (client, { phone }, text, secondsLeft, callback) =>
       client.messages.createWithHttpInfo({
         to: phone,
         ...sender,
-        body: smsText(code, transaction, locale, secondsLeft),
+        body: text,
         validityPeriod: Math.max(MIN_VALIDITY_SECONDS, secondsLeft),
         ...callback,
       }),

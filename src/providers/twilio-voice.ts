@@ -23,11 +23,12 @@ export function createTwilioVoice(config: TwilioVoiceConfig): SignatureProvider 
     channel: 'VOICE',
     meanings: TWILIO_CALL_ERRORS,
     receiptsPath: TWILIO_CALLS_PATH,
-    create: (client, { phone, code, transaction, locale }, secondsLeft, callback) =>
+    text: ({ code, transaction, locale }) => voiceTwiml(code, transaction, locale),
+    create: (client, { phone }, text, secondsLeft, callback) =>
       client.calls.createWithHttpInfo({
         to: phone,
         from: config.voiceFrom,
-        twiml: voiceTwiml(code, transaction, locale),
+        twiml: text,
         timeout: Math.min(MAX_RING_SECONDS, Math.max(MIN_RING_SECONDS, secondsLeft)),
         ...callback,
         ...(callback.statusCallback && { statusCallbackEvent: ['initiated', 'answered', 'completed'] }),

@@ -1,7 +1,8 @@
 import twilio from 'twilio'
 import type { Channel } from '../domain/challenge.ts'
 import type { FailureClass } from '../domain/delivery.ts'
-import { basicAuth, exchange, type HttpAnswer, isAccepted, jsonOf, proofOf, refusal } from './http-exchange.ts'
+import { basicAuth, exchange, type HttpAnswer, isAccepted, jsonOf, refusal } from './http-exchange.ts'
+import { keep } from './proof.ts'
 import { type ChallengeMessage, ProviderError, type SignatureProvider, secondsLeft } from './provider.ts'
 import type { WebhookUrl } from './receipts.ts'
 import { TWILIO_RETRIES } from './twilio-receipts.ts'
@@ -30,9 +31,12 @@ interface TwilioChannel {
   /** What a code means. */
   meanings: Readonly<Record<string, FailureClass>>
   receiptsPath: string
+  /** What the recipient reads or hears, as Twilio is told it. */
+  text(message: ChallengeMessage, secondsLeft: number): string
   create(
     client: twilio.Twilio,
     message: ChallengeMessage,
+    text: string,
     secondsLeft: number,
     callback: { statusCallback?: string },
   ): Promise<{ body: { sid: string } }>
@@ -53,7 +57,7 @@ const SID = /^[A-Z]{2}[0-9a-f]{32}$/
 /** An adapter over Twilio's REST API, for one of its channels. */
 export function createTwilioProvider(
   { accountSid, authToken, apiKey, apiUrl, timeoutMs, clock, webhookUrl }: TwilioConfig,
-  { name, channel, meanings, receiptsPath, create }: TwilioChannel,
+  { name, channel, meanings, receiptsPath, text, create }: TwilioChannel,
 ): SignatureProvider {
   const [user, password] = apiKey ? [apiKey.sid, apiKey.secret] : [accountSid, authToken]
   // Reports that nobody could check would be no proof.
@@ -85,7 +89,7 @@ export function createTwilioProvider(
   function usableBody(answer: HttpAnswer): { sid: string } {
     const body = jsonOf(answer)
     if (!isAccepted(answer)) {
-      const code = typeof body.code === 'number' ? String(body.code) : undefined
+      const code = isErrorCode(body.code) ? String(body.code) : undefined
       throw refusal(name, answer, code, meanings)
     }
     if (typeof body.sid !== 'string' || !SID.test(body.sid)) throw new ProviderError(name, 'UNUSABLE_BODY', 'unproven')
@@ -100,10 +104,13 @@ export function createTwilioProvider(
     async sendChallenge(message, signal) {
       const { client, seen } = sdk(signal)
       const callback = reports ? { statusCallback: reports(receiptsPath, message) + TWILIO_RETRIES } : {}
-      const { body } = await create(client, message, secondsLeft(message, clock()), callback)
+      const left = secondsLeft(message, clock())
+      const textWith = (code: string) => text({ ...message, code }, left)
+      const { body } = await create(client, message, textWith(message.code), left, callback)
       const sentAt = clock()
       if (!seen.answer) throw new Error('the SDK answered without a call')
-      return { providerChallengeId: body.sid, providerProof: proofOf(seen.answer, sentAt), sentAt }
+      const said = { message, textWith, credentials: password === undefined ? [] : [password] }
+      return { providerChallengeId: body.sid, ...keep(seen.answer, sentAt, said), sentAt }
     },
     async isAvailable(signal) {
       const account = `${apiUrl}/2010-04-01/Accounts/${accountSid}`
@@ -116,6 +123,11 @@ export function createTwilioProvider(
         .catch(() => false)
     },
   }
+}
+
+/** Five digits: https://www.twilio.com/docs/api/errors. A longer number may be a code that is repeated. */
+function isErrorCode(code: unknown): boolean {
+  return typeof code === 'number' && /^[0-9]{1,5}$/.test(String(code))
 }
 
 /** A list is a parameter that comes several times. */

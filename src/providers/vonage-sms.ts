@@ -1,4 +1,5 @@
-import { basicAuth, exchange, type HttpAnswer, isAccepted, jsonOf, proofOf, refusal } from './http-exchange.ts'
+import { basicAuth, exchange, type HttpAnswer, isAccepted, jsonOf, refusal } from './http-exchange.ts'
+import { keep } from './proof.ts'
 import { ProviderError, type SignatureProvider, secondsLeft } from './provider.ts'
 import type { WebhookUrl } from './receipts.ts'
 import { smsText } from './texts.ts'
@@ -54,12 +55,13 @@ export function createVonageSms({
     async sendChallenge(message, signal) {
       const { phone, code, transaction, locale } = message
       const left = secondsLeft(message, clock())
+      const textWith = (code: string) => smsText(code, transaction, locale, left)
       const body = {
         message_type: 'text',
         channel: 'sms',
         to: withoutPlus(phone),
         from: withoutPlus(from),
-        text: smsText(code, transaction, locale, left),
+        text: textWith(code),
         ttl: Math.max(MIN_TTL_SECONDS, left),
         client_ref: vonageReference(message),
         ...(reports && { webhook_url: reports(VONAGE_MESSAGES_PATH, message) }),
@@ -73,7 +75,8 @@ export function createVonageSms({
       )
       const providerChallengeId = messageUuid(answer)
       const sentAt = clock()
-      return { providerChallengeId, providerProof: proofOf(answer, sentAt), sentAt }
+      const said = { message, textWith, credentials: [apiSecret] }
+      return { providerChallengeId, ...keep(answer, sentAt, said), sentAt }
     },
     async isAvailable(signal) {
       const url = `${accountUrl(apiUrl)}/account/get-balance`

@@ -6,6 +6,7 @@ import { persist } from '../db/transact.ts'
 import type { DeliveryOutcome } from '../domain/delivery.ts'
 import { type Candidate, choiceOf, type PassedOver, type PassReason } from '../domain/fallback.ts'
 import { generateCode, sealCode } from '../domain/one-time-code.ts'
+import { type Sealed, seal } from '../domain/sealed.ts'
 import type { Transaction } from '../domain/transaction.ts'
 import { AppError } from '../errors.ts'
 import type { Delivering } from '../providers/in-flight.ts'
@@ -134,7 +135,13 @@ export async function deliverCode(
     if (next) delivering.moveTo(next.challenge.provider)
 
     // Without the caller's signal: what was sent is recorded whether or not anyone still waits for the answer.
-    const delivered = { id, signatureId: recipient.signatureId, provider, expectsReceipt: sender.reportsDelivery }
+    const delivered = {
+      id,
+      signatureId: recipient.signatureId,
+      provider,
+      expectsReceipt: sender.reportsDelivery,
+      exchange: sealedExchange(ctx, id, delivery),
+    }
     const skipped = onward?.passedOver.slice(challenge.passedOver.length + 1) ?? []
     const recorded = await persist(RECORD_FOR_MS, () =>
       recordDelivery(ctx.db, delivered, delivery, { next: next?.challenge, skipped }),
@@ -146,6 +153,13 @@ export async function deliverCode(
   }
 
   for (let current: CodedChallenge | undefined = first; current; current = await deliverOne(current));
+}
+
+/** What the provider answered that took a message, for the attempt's row. */
+function sealedExchange({ keys }: Ctx, challengeId: string, delivery: DeliveryOutcome): Sealed | undefined {
+  if (delivery.outcome !== 'sent') return undefined
+  const number = delivery.attempts.findLast(({ outcome }) => outcome === 'sent')?.number
+  return seal(keys.pii, JSON.stringify({ response: delivery.answer }), `${challengeId}/${number}/exchange`)
 }
 
 /** Why a delivery makes way for another provider; undefined when it doesn't. */

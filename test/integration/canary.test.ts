@@ -134,6 +134,8 @@ test('the scenario went everywhere', async () => {
   expect(out.metrics).toContain('provider_fcm_errors_total{error_code="UNREGISTERED"}')
   expect(out.metrics).toContain('challenge_fallbacks_total{from="fcm-push",to="twilio-sms"')
   expect(assertions.size).toBeGreaterThan(0)
+  const echoed = await sql`SELECT FROM challenge WHERE provider_proof->'headers' = '{}'`.execute(app.db)
+  expect(echoed.rows.length).toBeGreaterThan(10)
   expect(codes.size).toBeGreaterThan(20)
 })
 
@@ -468,6 +470,13 @@ const ECHOES: Echo[] = [
   ...[400, 200].map((status) => ({ status, noToken: true as const })),
   ...[500, 503, 429, 400, 401, 403, 404, 302, 200].map((status) => ({ status })),
   ...[21211, 21408, 21610, 21614, 21606, 21611, 63038, 1430].map((code) => ({ status: 400, code })),
+  ...[
+    (part: string) => part,
+    (part: string) => btoa(part),
+    (part: string) => encodeURIComponent(part),
+    (part: string) => Buffer.from(part).toString('hex'),
+    (part: string) => [...part].join('-'),
+  ].map((written) => ({ status: 201, taken: true as const, written })),
   { status: 201, body: (said) => `not json: ${said}` },
   { status: 201, body: (said) => said.repeat(1_000) },
 ]

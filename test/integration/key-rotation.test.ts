@@ -47,11 +47,11 @@ async function oneAhead(place: SecretPlace) {
   return { ahead, behind }
 }
 
-/** The ids of the keys that these signatures and their challenges name. */
+/** The ids of the keys that these signatures, their challenges and their attempts name. */
 async function keyIdsOf(signatureIds: string[]): Promise<string[]> {
   const { rows } = await sql<{ ids: string }>`
-    SELECT DISTINCT phone_key_id || ' ' || code_key_id AS ids
-    FROM signature JOIN challenge ON signature_id = signature.id
+    SELECT DISTINCT concat_ws(' ', phone_key_id, code_key_id, exchange_key_id) AS ids
+    FROM signature JOIN challenge ON signature_id = signature.id JOIN attempt ON challenge_id = challenge.id
     WHERE signature.id = ANY(${signatureIds}) ORDER BY 1
   `.execute(app.db)
   return rows.map(({ ids }) => ids)
@@ -104,9 +104,9 @@ test.for(PLACES)('new current keys in %s fail no call of two busy replicas', asy
   })
   await load.stop()
 
-  expect(await keyIdsOf(before)).toEqual(['p1 k1'])
-  expect(await keyIdsOf(after)).toEqual(['p2 k2'])
-  expect(await keyIdsOf([resent.signatureId])).toEqual(['p1 k1', 'p1 k2'])
+  expect(await keyIdsOf(before)).toEqual(['p1 k1 p1'])
+  expect(await keyIdsOf(after)).toEqual(['p2 k2 p2'])
+  expect(await keyIdsOf([resent.signatureId])).toEqual(['p1 k1 p1', 'p1 k2 p2'])
   const logs = replicas.flatMap((replica) => replica.logs)
   expect(logs.filter(({ level }) => level === 'error' || level === 'warn')).toEqual([])
   for (const ring of Object.values(rotated)) {
@@ -118,7 +118,7 @@ test('a replica that has not read yet completes and resends what the other one s
   await using place = await secretFiles({ ...secretsOf(app.env), ...first })
   const { ahead, behind } = await oneAhead(place)
   const { signatureId, challengeId, code } = await start(ahead)
-  expect(await keyIdsOf([signatureId])).toEqual(['p2 k2'])
+  expect(await keyIdsOf([signatureId])).toEqual(['p2 k2 p2'])
   const { signature } = await behind.client.completeSignature({ signatureId, code, transaction: transaction() })
   expect(signature?.status).toBe(SignatureStatus.SIGNED)
   expect(await row(app, 'challenge', challengeId)).toMatchObject({ tries_used: 1 })
@@ -209,7 +209,8 @@ test('the query in the README tells which keys rows still name', async () => {
   await using other = await startApp({ CODE_KEYS: `a:${randomKey()}`, PII_KEYS: `b:${randomKey()}` })
   const { signatureId, code } = await start(other, { pushToken: 'push-token' })
   const used = async () => (await sql.raw(query).execute(other.db)).rows
-  const pii = { purpose: 'PII_KEYS', key_id: 'b', rows: '2' }
+  // Phone number, push token and the vendor's answer.
+  const pii = { purpose: 'PII_KEYS', key_id: 'b', rows: '3' }
   expect(await used()).toEqual([{ purpose: 'CODE_KEYS', key_id: 'a', rows: '1' }, pii])
   await other.client.completeSignature({ signatureId, code, transaction: transaction() })
   expect(await used()).toEqual([pii])

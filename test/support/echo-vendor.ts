@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -11,6 +12,10 @@ export interface Echo {
   /** Access tokens are not given either. */
   noToken?: true
   code?: number
+  /** The message is taken: the answer has an id as it should be. */
+  taken?: true
+  /** How what was said is written in the headers; as it is, unless told. */
+  written?: (part: string) => string
   /** What the answer is made of what was said. */
   body?: (said: string) => string
 }
@@ -19,6 +24,21 @@ export interface EchoVendor extends AsyncDisposable {
   /** In the place of all vendors, and of who gives access tokens, at /token. */
   url: string
   answerWith(next: Echo): void
+}
+
+/** Those that an answer may have, the ones that name an exchange among them. */
+const HEADERS = [
+  ...['date', 'server', 'etag', 'digest', 'content-digest', 'set-cookie', 'x-echo', 'x-home-region', 'x-api-domain'],
+  ...['request-id', 'x-request-id', 'twilio-request-id', 'twilio-request-duration', 'x-correlation-id'],
+  ...['x-nexmo-trace-id', 'signature', 'signature-input', 'x-signature', 'x-twilio-signature'],
+]
+
+/** An id as the vendor makes them. */
+const IDS: Record<SimulatedProvider, () => string> = {
+  'twilio-sms': () => `SM${randomUUID().replaceAll('-', '')}`,
+  'twilio-voice': () => `CA${randomUUID().replaceAll('-', '')}`,
+  'vonage-sms': randomUUID,
+  'fcm-push': () => `projects/echo/messages/0:1%${randomUUID().slice(0, 8)}`,
 }
 
 const PATHS: Record<SimulatedProvider, string> = {
@@ -54,12 +74,21 @@ export async function startEchoVendor({
     }
     const json = headers['content-type'] === 'application/json' ? JSON.parse(sent) : undefined
     const [provider] = Object.entries(PATHS).find(([, path]) => url.endsWith(path)) ?? []
-    if (provider && method === 'POST' && !json?.validate_only) {
-      codes.add(codeOf({ provider: provider as SimulatedProvider, form, json }))
-    }
+    const name = method === 'POST' && !json?.validate_only ? (provider as SimulatedProvider | undefined) : undefined
+    const otp = name && codeOf({ provider: name, form, json })
+    if (otp) codes.add(otp)
     const message = `${form.get('To')} can't get "${form.get('Body')}": ${sent} ${headers.authorization}`
-    const { status, code, body = (said) => JSON.stringify(everywhere(said, code)) } = answer
-    response.writeHead(status, { location: `/${form.get('To')}`, 'retry-after': '0' }).end(body(message))
+    const { status, code, taken, written = (part) => part } = answer
+    const { body = (said) => JSON.stringify({ ...everywhere(said, code), ...(taken && name && idOf(name)) }) } = answer
+    const parts = [form.get('To') ?? json?.to ?? json?.message?.token, otp, headers.authorization]
+    const echo = parts.map((part) => written(String(part))).join(' ')
+    response
+      .writeHead(status, {
+        ...Object.fromEntries(HEADERS.map((header) => [header, echo])),
+        location: `/${form.get('To')}`,
+        'retry-after': '0',
+      })
+      .end(body(message))
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   return {
@@ -72,6 +101,11 @@ export async function startEchoVendor({
       server.closeAllConnections()
     },
   }
+}
+
+function idOf(provider: SimulatedProvider) {
+  const id = IDS[provider]()
+  return { sid: id, message_uuid: id, name: id }
 }
 
 /** Every field that some vendor's answer has, each with this text in it. */

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { inspect } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { Channel } from '../../src/domain/challenge.ts'
@@ -26,6 +25,8 @@ export interface ProviderContract {
   recipient: string
   /** What the vendor was told in a call; `shown` is what the customer reads or hears, with the code's digits together. */
   told(call: SimulatedCall): { recipient: unknown; shown: string; validSeconds: number }
+  /** The part of a call in which the vendor is told the code, which its answer may repeat. */
+  text(call: SimulatedCall): string
   /** How long the vendor is told that it may try, when the code has this long left. */
   validSeconds(secondsLeft: number): number
   /** What the provider's id of a message looks like. */
@@ -145,7 +146,7 @@ export function providerContract(contract: ProviderContract): void {
     )
 
     test('that was taken comes with its id, the time, and a proof of the exchange that tells no secret', async () => {
-      const result = await send()
+      const { answer, ...result } = await send()
 
       const { sandbox } = started()
       expect(sandbox.messages).toHaveLength(1)
@@ -157,30 +158,34 @@ export function providerContract(contract: ProviderContract): void {
             result.providerProof.headers['x-request-id'] ?? result.providerProof.headers['twilio-request-id'] ?? null,
           httpStatus: expect.toSatisfy((status) => status >= 200 && status < 300),
           headers: expect.objectContaining({ 'content-type': expect.stringContaining('json') }),
-          bodySha256: expect.stringMatching(/^[0-9a-f]{64}$/),
-          signature: null,
           receivedAt: now.toISOString(),
         },
       })
       expect(result.providerChallengeId).toMatch(contract.id)
       expectNoSecret(result)
+      expect(answer).toMatchObject({
+        status: result.providerProof.httpStatus,
+        body: expect.stringContaining(String(result.providerChallengeId)),
+      })
+      expect(answer.body).not.toContain(CODE)
     })
 
-    test('that was taken is proven by the hash of the answer as it was received', async () => {
-      const { providerChallengeId } = await send()
-      const body = JSON.stringify({
-        sid: providerChallengeId,
-        message_uuid: providerChallengeId,
-        name: providerChallengeId,
-      })
-      started().sandbox.failNext({ provider: name, body, status: 200 })
+    test.each([
+      { what: 'repeats what was sent', keeps: true, also: (told: string) => ({ told }) },
+      { what: 'has the code elsewhere too', keeps: false, also: (told: string) => ({ told, code: CODE }) },
+    ])('that was taken is kept without its code, as the answer $what', async ({ keeps, also }) => {
+      const { providerChallengeId: id } = await send()
+      const [call = expect.unreachable()] = started().sandbox.calls
+      const sent = contract.text(call)
+      const echo = (text: string) =>
+        JSON.stringify({ sid: id, message_uuid: id, name: id, ...also(`Trial account - ${text}`) })
+      started().sandbox.failNext({ provider: name, body: echo(sent), status: 200 })
 
-      const { providerProof } = await send()
+      const { answer } = await send()
 
-      expect(providerProof).toMatchObject({
-        httpStatus: 200,
-        bodySha256: createHash('sha256').update(body).digest('hex'),
-      })
+      const blanked = sent.replaceAll(CODE, '######').replaceAll(/>[0-9]</g, '>#<')
+      expect(blanked).not.toBe(sent)
+      expect([answer.status, answer.body]).toEqual([200, keeps ? echo(blanked) : undefined])
     })
   })
 

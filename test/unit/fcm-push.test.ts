@@ -40,6 +40,7 @@ providerContract({
       validSeconds: Number(/^(\d+)s$/.exec(android.ttl)?.[1]),
     }
   },
+  text: ({ json }) => JSON.stringify(json),
   validSeconds: (left) => left,
   id: /^projects\/sandbox-[0-9a-f]+\/messages\/0:\d+%[0-9a-f]+$/,
   refused: { message: { pushToken: 'invalid-token' }, providerErrorCode: 'INVALID_ARGUMENT' },

@@ -1,4 +1,4 @@
-import { createHash, generateKeyPairSync, type KeyObject, sign, X509Certificate } from 'node:crypto'
+import { generateKeyPairSync, type KeyObject, sign, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type RequestListener, STATUS_CODES } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net'
@@ -7,7 +7,7 @@ import { createServer as createTlsServer } from 'node:tls'
 import fc from 'fast-check'
 import { afterEach, describe, expect, test } from 'vitest'
 import { FCM_ERRORS } from '../../src/providers/fcm-errors.ts'
-import { abortCode, exchange, jsonOf, proofOf, refusal } from '../../src/providers/http-exchange.ts'
+import { abortCode, exchange, jsonOf, refusal } from '../../src/providers/http-exchange.ts'
 import { ProviderError } from '../../src/providers/provider.ts'
 import { TWILIO_MESSAGE_ERRORS } from '../../src/providers/twilio-errors.ts'
 import { VONAGE_ERRORS } from '../../src/providers/vonage-errors.ts'
@@ -21,7 +21,7 @@ afterEach(() => {
 })
 
 describe('a whole answer', () => {
-  test('comes with its status, headers, text, and the hash of its bytes', async () => {
+  test('comes with its status, headers and text', async () => {
     const requests: { method: string | undefined; url: string | undefined; sent: unknown; body: string }[] = []
     const url = await httpServer(async (request, response) => {
       const { method, url: path, headers } = request
@@ -32,7 +32,6 @@ describe('a whole answer', () => {
     const answer = await exchange('twilio-sms', `${url}/path?query=1`, POST, never())
 
     expect(answer).toMatchObject({ status: 418, headers: { 'x-answered': 'yes' }, body: '{"text":"Straße"}' })
-    expect(answer.bodySha256).toBe(createHash('sha256').update('{"text":"Straße"}').digest('hex'))
     expect(requests).toEqual([{ method: 'POST', url: '/path?query=1', sent: 'yes', body: 'a=1' }])
   })
 
@@ -252,7 +251,7 @@ describe('a refusal', () => {
   })
 
   test("keeps the provider's own code", () => {
-    const answer = { status: 503, headers: {}, body: '', bodySha256: '' }
+    const answer = { status: 503, headers: {}, body: '' }
     expect(refusal('twilio-sms', answer, '20503', {})).toMatchObject({
       provider: 'twilio-sms',
       providerErrorCode: '20503',
@@ -268,7 +267,7 @@ describe('a refusal', () => {
     { status: 403, code: '4', failureClass: 'ours' },
     { status: 400, code: 'constructor', failureClass: 'pair' },
   ])('with $status and the code $code, of a table of codes, is $failureClass', ({ status, code, failureClass }) => {
-    const answer = { status, headers: {}, body: '', bodySha256: '' }
+    const answer = { status, headers: {}, body: '' }
     const meanings = { 1: 'recipient', 2: 'ours', 3: 'transient', HTTP_400: 'pair' } as const
     expect(refusal('twilio-sms', answer, code, meanings)).toMatchObject({ providerErrorCode: code, failureClass })
   })
@@ -279,7 +278,7 @@ describe('a refusal', () => {
     const labels = new Set<string>()
     fc.assert(
       fc.property(fc.oneof(fc.constant(400), fc.integer({ min: 300, max: 999 })), codes, (status, code) => {
-        const error = refusal('twilio-sms', { status, headers: {}, body: '', bodySha256: '' }, code, meanings)
+        const error = refusal('twilio-sms', { status, headers: {}, body: '' }, code, meanings)
         labels.add(error.label)
         const isKnown = code !== undefined && Object.hasOwn(meanings, code)
         const isStatus = code === undefined && STATUS_CODES[status] !== undefined
@@ -329,31 +328,7 @@ describe('the body of an answer', () => {
     { body: '7', expected: {} },
     { body: '"text"', expected: {} },
   ])('$body is read as $expected', ({ body, expected }) => {
-    expect(jsonOf({ status: 200, headers: {}, body, bodySha256: '' })).toEqual(expected)
-  })
-})
-
-describe('the proof of an answer', () => {
-  const at = new Date('2026-01-02T03:04:05.678Z')
-
-  test('is its status, headers and hash, without its body, and the time', () => {
-    const headers = { 'twilio-request-id': 'RQ1', 'x-other': 'kept' }
-    expect(proofOf({ status: 201, headers, body: 'secret', bodySha256: 'abc' }, at)).toEqual({
-      requestId: 'RQ1',
-      httpStatus: 201,
-      headers,
-      bodySha256: 'abc',
-      signature: null,
-      receivedAt: '2026-01-02T03:04:05.678Z',
-    })
-  })
-
-  test('keeps a signature that the answer carries', () => {
-    const headers = { 'x-twilio-signature': 'c2lnbmVk' }
-    expect(proofOf({ status: 201, headers, body: '', bodySha256: '' }, at)).toMatchObject({
-      requestId: null,
-      signature: 'c2lnbmVk',
-    })
+    expect(jsonOf({ status: 200, headers: {}, body })).toEqual(expected)
   })
 })
 
@@ -371,7 +346,7 @@ function never(): AbortSignal {
 }
 
 function refused(status: number, headers: Record<string, string> = {}): ProviderError {
-  return refusal('twilio-sms', { status, headers, body: '', bodySha256: '' }, undefined, {})
+  return refusal('twilio-sms', { status, headers, body: '' }, undefined, {})
 }
 
 async function failureOf(

@@ -20,6 +20,7 @@ providerContract({
     shown: form.get('Body') ?? '',
     validSeconds: Number(form.get('ValidityPeriod')),
   }),
+  text: ({ form }) => form.get('Body') ?? '',
   // Twilio takes no less than 1.
   validSeconds: (left) => Math.max(1, left),
   id: /^SM[0-9a-f]{32}$/,

@@ -16,6 +16,7 @@ providerContract({
     shown: spoken(form.get('Twiml') ?? ''),
     validSeconds: Number(form.get('Timeout')),
   }),
+  text: ({ form }) => form.get('Twiml') ?? '',
   // It rings no longer than 20 seconds, lest a mailbox answers, and no shorter than 1.
   validSeconds: (left) => Math.min(20, Math.max(1, left)),
   id: /^CA[0-9a-f]{32}$/,

@@ -48,7 +48,8 @@ describe('a receipt signed by Vonage', () => {
   test('is read with everything that it says, and what proves it', async () => {
     const body = JSON.stringify(BODY)
     const token = await tokenOf(body)
-    expect(await readWith(`Bearer ${token}`, body)).toEqual({
+    const receipt = await readWith(`Bearer ${token}`, body)
+    expect(receipt).toEqual({
       challengeId: CHALLENGE,
       attempt: 2,
       provider: 'vonage-sms',
@@ -56,8 +57,14 @@ describe('a receipt signed by Vonage', () => {
       vendorStatus: 'delivered',
       deliveryStatus: 'DELIVERED',
       providerErrorCode: undefined,
-      proof: { rawBody: Buffer.from(body), signature: token, keyName: 'signature secret' },
+      proof: { rawBody: Buffer.from(body), signature: expect.any(String), keyName: 'signature secret' },
     })
+    const signature = receipt?.proof.signature ?? ''
+    const claims = Buffer.from(signature.split('.')[1] ?? '', 'base64url').toString()
+    expect(claims).toContain('"payload_hash":""')
+    expect(claims).not.toContain(sha256(body))
+    const whole = Buffer.from(claims.replace('"payload_hash":"', `$&${sha256(body)}`)).toString('base64url')
+    expect(signature.replace(/\..*\./, `.${whole}.`)).toBe(token)
   })
 
   test('is about what its body names, not its URL, which is not signed', async () => {

@@ -20,6 +20,7 @@ providerContract({
     const { to, text, ttl } = json as { to: string; text: string; ttl: number }
     return { recipient: to, shown: text, validSeconds: ttl }
   },
+  text: ({ json }) => (json as { text: string }).text,
   // Vonage takes no less than 20.
   validSeconds: (left) => Math.max(20, left),
   id: /^[0-9a-f-]{36}$/,
