@@ -1,11 +1,12 @@
 import { sql } from 'kysely'
-import { fromDecimal, toDecimal } from '../domain/amount.ts'
+import { toDecimal } from '../domain/amount.ts'
 import type { Channel } from '../domain/challenge.ts'
 import type { Sealed } from '../domain/sealed.ts'
 import type { Signature, SignatureStatus } from '../domain/signature.ts'
 import type { Transaction } from '../domain/transaction.ts'
 import { type Db, fromNow } from './database.ts'
 import { insertChallenge, type NewChallenge } from './new-challenges.ts'
+import { readTransaction } from './stored-transaction.ts'
 import { appendTimeline } from './timeline.ts'
 import { transact } from './transact.ts'
 
@@ -113,7 +114,7 @@ export async function findClaim(
     .executeTakeFirst()
 }
 
-/** The signature of that id, when it is this caller's. */
+/** The signature of that id, when it is this caller's. Throws AlteredSignature. */
 export async function findSignature(db: Db, caller: string, id: string): Promise<StoredSignature | undefined> {
   const row = await selectSignatures(db).where('id', '=', id).where('caller', '=', caller).executeTakeFirst()
   return row && toStoredSignature(row)
@@ -133,7 +134,7 @@ export interface SignatureFilters {
   after: string | undefined
 }
 
-/** Lists signatures, the latest first: ids are UUIDv7, in the order of time. */
+/** Lists signatures, the latest first: ids are UUIDv7, in the order of time. Throws AlteredSignature. */
 export async function listSignatures(
   db: Db,
   { caller, status, provider, customerHmac, from, to, after }: SignatureFilters,
@@ -199,13 +200,7 @@ export function toStoredSignature(row: SignatureRow): StoredSignature {
   return {
     id: row.id,
     status: row.status,
-    transaction: {
-      amount: { currency: row.currency, ...fromDecimal(row.amount) },
-      payeeName: row.payee_name,
-      payeeAccount: row.payee_account,
-      transactionType: row.transaction_type,
-      reference: row.reference,
-    },
+    transaction: readTransaction(row),
     challengeIds: row.challenge_ids ?? [],
     createdAt: row.created_at,
     expiresAt: row.expires_at,

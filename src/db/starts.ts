@@ -1,8 +1,8 @@
 import type { Amount } from '../domain/amount.ts'
-import { fromDecimal } from '../domain/amount.ts'
 import type { Channel } from '../domain/challenge.ts'
 import type { Sealed } from '../domain/sealed.ts'
 import type { Db } from './database.ts'
+import { readTransaction, TRANSACTION_COLUMNS } from './stored-transaction.ts'
 
 /** What a signature was routed by when it started. */
 export interface Start {
@@ -20,7 +20,10 @@ export interface Start {
 
 const PAGE = 500
 
-/** The latest signatures, newest first, of all callers. Reads them page by page, so that other work goes on between. */
+/**
+ * The latest signatures, newest first, of all callers. Reads them page by page, so that other work goes on between. Throws
+ * AlteredSignature.
+ */
 export async function* latestStarts(db: Db, limit: number): AsyncGenerator<Start> {
   let last: string | undefined
   for (let left = limit; left > 0; left -= PAGE) {
@@ -31,21 +34,18 @@ export async function* latestStarts(db: Db, limit: number): AsyncGenerator<Start
       .orderBy('id', 'desc')
       .limit(Math.min(left, PAGE))
       .select((eb) => [
-        'id',
+        ...TRANSACTION_COLUMNS,
         'phone_ciphertext',
         'phone_key_id',
         'phone_hmac',
         eb('push_token_key_id', 'is not', null).as('has_push_token'),
         'requested_channel',
         'customer_segment',
-        'amount',
-        'currency',
-        'transaction_type',
-        'transaction_digest',
         'created_at',
       ])
       .execute()
     for (const row of rows) {
+      const { amount, transactionType } = readTransaction(row)
       yield {
         id: row.id,
         phone: { keyId: row.phone_key_id, ciphertext: row.phone_ciphertext },
@@ -53,8 +53,8 @@ export async function* latestStarts(db: Db, limit: number): AsyncGenerator<Start
         hasPushToken: Boolean(row.has_push_token),
         channel: row.requested_channel ?? undefined,
         customerSegment: row.customer_segment,
-        amount: { currency: row.currency, ...fromDecimal(row.amount) },
-        transactionType: row.transaction_type,
+        amount,
+        transactionType,
         transactionDigest: row.transaction_digest,
         createdAt: row.created_at,
       }

@@ -46,6 +46,11 @@ export function createMetrics() {
       labelNames: ['status'],
       registers,
     }),
+    signaturesAltered: new Counter({
+      name: 'signatures_altered_total',
+      help: 'Reads of a signature whose stored transaction does not match its digest: its row was changed by something else.',
+      registers,
+    }),
     rpcDuration: new Histogram({
       name: 'rpc_duration_seconds',
       help: 'Time from an RPC to the end of its answer.',

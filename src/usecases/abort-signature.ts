@@ -11,7 +11,7 @@ export interface AbortSignature {
 
 /** Ends a signature that still waits. One that is aborted already stays so. Throws the reasons that the proto names. */
 export async function abortSignature(
-  ctx: Pick<Context, 'db' | 'metrics'>,
+  ctx: Pick<Context, 'db' | 'metrics' | 'log'>,
   { caller, signatureId, reason }: AbortSignature,
 ): Promise<Signature> {
   await currentSignature(ctx, caller, signatureId)

@@ -4,14 +4,15 @@ import { findWithLatestChallenge, type SignatureWithChallenge } from '../db/late
 import { expireSignature } from '../db/signature-states.ts'
 import { findSignature, type StoredSignature } from '../db/signatures.ts'
 import { AppError } from '../errors.ts'
+import { reportAltered } from './altered.ts'
 
 /** A caller's signature as it stands now: closed first, when its time is over. Throws SIGNATURE_NOT_FOUND. */
 export async function currentSignature(
-  ctx: Pick<Context, 'db' | 'metrics'>,
+  ctx: Pick<Context, 'db' | 'metrics' | 'log'>,
   caller: string,
   id: string,
 ): Promise<StoredSignature> {
-  const signature = await findSignature(ctx.db, caller, id)
+  const signature = await findSignature(ctx.db, caller, id).catch(reportAltered(ctx))
   if (!signature) throw new AppError('SIGNATURE_NOT_FOUND', 'there is no such signature')
   if (!signature.due) return signature
   if (await expireSignature(ctx.db, id)) ctx.metrics.signatures.inc({ status: 'EXPIRED' })
@@ -20,7 +21,7 @@ export async function currentSignature(
 
 /** A caller's challenge as it stands now: closed first, when its signature's time is over. Throws CHALLENGE_NOT_FOUND. */
 export async function currentChallenge(
-  ctx: Pick<Context, 'db' | 'metrics'>,
+  ctx: Pick<Context, 'db' | 'metrics' | 'log'>,
   caller: string,
   id: string,
 ): Promise<StoredChallenge> {
@@ -33,11 +34,11 @@ export async function currentChallenge(
 
 /** A caller's signature with its latest challenge, as {@link currentSignature}. */
 export async function currentWithChallenge(
-  ctx: Pick<Context, 'db' | 'metrics'>,
+  ctx: Pick<Context, 'db' | 'metrics' | 'log'>,
   caller: string,
   id: string,
 ): Promise<SignatureWithChallenge> {
-  const found = await findWithLatestChallenge(ctx.db, caller, id)
+  const found = await findWithLatestChallenge(ctx.db, caller, id).catch(reportAltered(ctx))
   if (found && !found.signature.due) return found
   await currentSignature(ctx, caller, id)
   return currentWithChallenge(ctx, caller, id)
@@ -85,7 +86,7 @@ const IN_PROGRESS_RETRY_MS = 1_000
  * Throws why the signature has ended, unless it was signed.
  */
 export async function challengeOutcome(
-  ctx: Pick<Context, 'db' | 'metrics'>,
+  ctx: Pick<Context, 'db' | 'metrics' | 'log'>,
   caller: string,
   signatureId: string,
 ): Promise<SignatureWithChallenge> {

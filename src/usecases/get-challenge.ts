@@ -4,7 +4,7 @@ import { currentChallenge } from './current.ts'
 
 /** Gives a challenge as it stands now. Throws CHALLENGE_NOT_FOUND. */
 export async function getChallenge(
-  ctx: Pick<Context, 'db' | 'metrics'>,
+  ctx: Pick<Context, 'db' | 'metrics' | 'log'>,
   caller: string,
   challengeId: string,
 ): Promise<Challenge> {

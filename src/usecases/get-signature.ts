@@ -5,7 +5,7 @@ import { currentSignature } from './current.ts'
 
 /** Gives a signature as it stands now, with its timeline. Throws SIGNATURE_NOT_FOUND. */
 export async function getSignature(
-  ctx: Pick<Context, 'db' | 'metrics'>,
+  ctx: Pick<Context, 'db' | 'metrics' | 'log'>,
   caller: string,
   signatureId: string,
 ): Promise<Signature & { timeline: TimelineEvent[] }> {

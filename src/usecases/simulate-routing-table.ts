@@ -5,7 +5,14 @@ import { latestStarts, type Start } from '../db/starts.ts'
 import { candidatesOf, drawSeed, nextCandidate } from '../domain/fallback.ts'
 import { countryOf } from '../domain/phone.ts'
 import { type CompiledRoutes, compileRoutes, matchRoute, type Route, type RoutingRequest } from '../domain/routing.ts'
+import { reportAltered } from './altered.ts'
 import { openSealed } from './known-keys.ts'
+
+export interface SimulateRoutingTable {
+  routes: Route[]
+  /** How many, the latest ones. */
+  signatures: number
+}
 
 export interface SimulatedRouting {
   signatures: number
@@ -14,7 +21,7 @@ export interface SimulatedRouting {
   moves: { from: string; to: string; signatures: number }[]
 }
 
-type Ctx = Pick<Context, 'db' | 'keys' | 'readSecretsAgain' | 'log'>
+type Ctx = Pick<Context, 'db' | 'keys' | 'readSecretsAgain' | 'log' | 'metrics'>
 
 /** Other calls get their turn at least this often. */
 const TURN_MS = 10
@@ -25,7 +32,15 @@ const TURN_MS = 10
  */
 export async function simulateRoutingTable(
   ctx: Ctx,
-  { routes, signatures: limit }: { routes: Route[]; signatures: number },
+  draft: SimulateRoutingTable,
+  signal: AbortSignal,
+): Promise<SimulatedRouting> {
+  return compare(ctx, draft, signal).catch(reportAltered(ctx))
+}
+
+async function compare(
+  ctx: Ctx,
+  { routes, signatures: limit }: SimulateRoutingTable,
   signal: AbortSignal,
 ): Promise<SimulatedRouting> {
   const now = compileRoutes((await findRoutingTable(ctx.db))?.routes ?? [])

@@ -16,7 +16,7 @@ export interface WatchSignature {
  * end. Throws the reasons that the proto names, and the signal's reason.
  */
 export async function* watchSignature(
-  ctx: Pick<Context, 'db' | 'metrics' | 'notices'>,
+  ctx: Pick<Context, 'db' | 'metrics' | 'log' | 'notices'>,
   { caller, signatureId, afterPosition }: WatchSignature,
   signal: AbortSignal,
 ): AsyncGenerator<{ event: TimelineEvent; status: SignatureStatus }> {
@@ -45,7 +45,7 @@ export async function* watchSignature(
 }
 
 async function checkPosition(
-  ctx: Pick<Context, 'db' | 'metrics'>,
+  ctx: Pick<Context, 'db' | 'metrics' | 'log'>,
   { caller, signatureId, afterPosition }: WatchSignature,
 ): Promise<void> {
   await currentSignature(ctx, caller, signatureId)

@@ -5,7 +5,9 @@ import { v7 as uuidv7 } from 'uuid'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Channel, type StartSignatureRequestSchema } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { loadConfig } from '../../src/config.ts'
+import { readTransaction } from '../../src/db/stored-transaction.ts'
 import { seal } from '../../src/domain/sealed.ts'
+import { transactionDigest } from '../../src/domain/transaction.ts'
 import { type App, failure, type Init, PHONE, startApp, startRequest, transaction } from '../support/app.ts'
 import { publish, type RouteInit, route } from '../support/routing.ts'
 import { seededRandom } from '../support/seeded-random.ts'
@@ -273,7 +275,8 @@ async function copySignatures(own: App, count: number): Promise<void> {
     const id = uuidv7()
     const { keyId, ciphertext } = seal(keys.pii, PHONE, id)
     const transaction_type = index < count - 600 ? 'SEPA_CREDIT_TRANSFER' : 'MOVED'
-    return { ...original, id, phone_key_id: keyId, phone_ciphertext: ciphertext, transaction_type }
+    const transaction_digest = transactionDigest({ ...readTransaction(original), transactionType: transaction_type })
+    return { ...original, id, phone_key_id: keyId, phone_ciphertext: ciphertext, transaction_type, transaction_digest }
   })
   await own.db.insertInto('signature').values(copies).execute()
 }

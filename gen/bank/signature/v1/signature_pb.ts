@@ -1204,7 +1204,8 @@ export const DeliveryStatusSchema: GenEnum<DeliveryStatus> = /*@__PURE__*/
  *   - UNAVAILABLE, STORAGE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN: try again, on another replica if you can;
  *     StartSignature and ResendChallenge with the same idempotency key. OVERLOADED has a RetryInfo, and nothing was
  *     stored or sent.
- *   - INTERNAL: a fault in this service. The ErrorInfo's metadata has a correlation_id to look for in its log.
+ *   - INTERNAL: a fault in this service, or a signature whose stored transaction was altered, which is never signed. The
+ *     ErrorInfo's metadata has a correlation_id to look for in its log.
  *
  * @generated from service bank.signature.v1.SignatureService
  */
