@@ -1,3 +1,4 @@
+import { parseDatabaseUrl } from './domain/database-url.ts'
 import { isLocalDatabase, isOpenToOthers } from './secrets/database-tls.ts'
 import { environmentSecrets } from './secrets/environment.ts'
 import { KEY, KEY_RING } from './secrets/keys.ts'
@@ -56,8 +57,10 @@ export interface Config extends Secrets {
   readonly deliveryBackoffMs: number
   /** DELIVERIES_IN_FLIGHT: the most deliveries that one provider has under way in this process. */
   readonly deliveriesInFlight: number
-  /** DATABASE_POOL_SIZE: the most database connections that calls use; one more listens. */
+  /** DATABASE_POOL_SIZE: the most database connections that calls use; one more listens, one more looks for readiness. */
   readonly databasePoolSize: number
+  /** DATABASE_POOLER: what is between us and the database. */
+  readonly databasePooler: 'none' | 'transaction'
   /** RETENTION_DAYS: how long signatures are kept after their end, in milliseconds; undefined: for ever. */
   readonly retentionMs: number | undefined
   /** LOG_LEVEL: the least severe level that is logged. */
@@ -86,13 +89,13 @@ const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'
 
 const KEY_SECRETS: SecretName[] = ['CODE_KEYS', 'PII_KEYS', 'INDEX_KEY']
 const NEEDED_IN_PRODUCTION: SecretName[] = ['DATABASE_URL', ...KEY_SECRETS]
-const SECRETS: SecretName[] = [...NEEDED_IN_PRODUCTION, ...VENDOR_SECRETS]
+const SECRETS: SecretName[] = [...NEEDED_IN_PRODUCTION, 'DATABASE_LISTEN_URL', ...VENDOR_SECRETS]
 
 const NO_VENDOR =
   'TWILIO_*, VONAGE_* or FCM_SERVICE_ACCOUNT: the credentials of at least one vendor are required with NODE_ENV=production'
 
 const NO_TLS =
-  'DATABASE_URL: must have sslmode=verify-full or verify-ca with NODE_ENV=production, unless the database is on loopback or a Unix socket; DATABASE_TLS=off takes it as it is'
+  'must have sslmode=verify-full or verify-ca with NODE_ENV=production, unless the database is on loopback or a Unix socket; DATABASE_TLS=off takes it as it is'
 const NO_ENV =
   'NODE_ENV: must be set with DATABASE_URL on another machine and no credentials of any vendor: production, or development for the sandbox in their place'
 
@@ -100,8 +103,9 @@ const PORT = wholeNumber(0, 65_535)
 const HOST = matching(/^[\w.:%-]+$/, 'a host name or an IP address')
 const DIRECTORY = matching(/^[^\0]+$/, 'a path')
 const DATABASE_URL: Rule<string> = {
-  mustBe: 'a URL that starts with postgres:// or postgresql://',
-  parse: (text) => (/^postgres(ql)?:\/\/./.test(text) && URL.canParse(text) ? text : undefined),
+  mustBe:
+    'a URL that starts with postgres:// or postgresql://, with a port for each host or one for all; target_session_attrs may be any, read-write or primary',
+  parse: (text) => (parseDatabaseUrl(text) ? text : undefined),
 }
 
 /**
@@ -115,15 +119,14 @@ export async function loadConfig(
 ): Promise<Config> {
   const problems: string[] = []
   const setting = settingReader(env, problems)
-  // A misspelt production would otherwise start with a simulator in Twilio's place.
-  const production = setting('NODE_ENV', oneOf('production', 'development', 'test'), 'development') === 'production'
+  const { needsTls, ...basics } = basicSettings(setting)
+  const { production } = basics
   const settings = {
-    production,
+    ...basics,
     host: setting('HOST', HOST, '127.0.0.1'),
     grpcPort: setting('GRPC_PORT', PORT, 50_051),
     httpPort: setting('HTTP_PORT', PORT, 8080),
     sandboxPort: setting('SANDBOX_PORT', PORT, 8025),
-    dataDir: setting('DATA_DIR', DIRECTORY, '.data'),
     twilioTimeoutMs: setting('TWILIO_TIMEOUT_SECONDS', seconds(60), 5_000),
     vonageTimeoutMs: setting('VONAGE_TIMEOUT_SECONDS', seconds(60), 5_000),
     fcmTimeoutMs: setting('FCM_TIMEOUT_SECONDS', seconds(60), 5_000),
@@ -142,10 +145,9 @@ export async function loadConfig(
   const url = httpUrl(production ? 'nowhere' : 'anywhere')
   const publicWebhookUrl = setting('PUBLIC_WEBHOOK_URL', url, undefined)
   const vendorSettings = readVendorSettings(setting, production, problems)
-  const tlsRequired = setting('DATABASE_TLS', oneOf('required', 'off'), 'required') === 'required' && production
-  const fromVault = setting('SECRETS_SOURCE', oneOf('environment', 'vault'), 'environment') === 'vault'
 
-  const source = openSource ?? (fromVault ? vaultSecrets(env, production) : environmentSecrets(env))
+  const { fromVault, ...opened } = openSecrets(env, setting, production)
+  const source = openSource ?? opened.source
   const found = await source.read(SECRETS, signal)
   const { values, missing } = found
   signal.throwIfAborted()
@@ -164,11 +166,10 @@ export async function loadConfig(
   }
 
   const secret = settingReader(values, problems)
-  const databaseUrl = secret('DATABASE_URL', DATABASE_URL, undefined)
-  if (databaseUrl && tlsRequired && isOpenToOthers(databaseUrl, env)) problems.push(NO_TLS)
+  const databaseUrl = readDatabaseUrl('DATABASE_URL', secret, needsTls, problems)
+  const databaseListenUrl = readDatabaseUrl('DATABASE_LISTEN_URL', secret, needsTls, problems)
   // Whoever forgot NODE_ENV and the credentials would otherwise have codes shown on a page, and nobody would get any.
-  if (databaseUrl && !env.NODE_ENV && isWithoutVendors(missing) && !isLocalDatabase(databaseUrl, env))
-    problems.push(NO_ENV)
+  if (databaseUrl && !env.NODE_ENV && isWithoutVendors(missing) && !isLocalDatabase(databaseUrl)) problems.push(NO_ENV)
   const vendors = readVendors(secret, vendorSettings, problems)
   const code = secret('CODE_KEYS', KEY_RING, undefined)
   const pii = secret('PII_KEYS', KEY_RING, undefined)
@@ -181,5 +182,55 @@ export async function loadConfig(
   // The environment of a running process never changes.
   const canChange = fromVault || SECRETS.some((name) => env[`${name}_FILE`])
   const readAgain = canChange ? (again: AbortSignal) => loadConfig(env, again, source) : undefined
-  return { ...settings, retentionMs, publicWebhookUrl, databaseUrl, ...vendors, keys, readAgain }
+  const urls = { publicWebhookUrl, databaseUrl, databaseListenUrl }
+  return { ...settings, retentionMs, ...urls, ...vendors, keys, readAgain }
+}
+
+/** What leads to the database, which is all that migrations need. */
+export type DatabaseConfig = Pick<Config, 'production' | 'dataDir' | 'databasePooler' | 'databaseUrl'>
+
+/** Reads as {@link loadConfig} does, but only what leads to the database. Throws as that does. */
+export async function loadDatabaseConfig(env: Env, signal: AbortSignal): Promise<DatabaseConfig> {
+  const problems: string[] = []
+  const setting = settingReader(env, problems)
+  const { needsTls, ...settings } = basicSettings(setting)
+  const { source } = openSecrets(env, setting, settings.production)
+  const found = await source.read(['DATABASE_URL'], signal)
+  signal.throwIfAborted()
+  problems.push(...found.problems)
+  const missing = settings.production && found.missing.DATABASE_URL
+  if (missing) problems.push(`DATABASE_URL: is required with NODE_ENV=production; ${missing}`)
+  const databaseUrl = readDatabaseUrl('DATABASE_URL', settingReader(found.values, problems), needsTls, problems)
+  if (problems.length > 0) throw new ConfigError(problems)
+  return { ...settings, databaseUrl }
+}
+
+type SettingReader = ReturnType<typeof settingReader>
+
+function basicSettings(setting: SettingReader) {
+  // A misspelt production would otherwise start with a simulator in Twilio's place.
+  const production = setting('NODE_ENV', oneOf('production', 'development', 'test'), 'development') === 'production'
+  return {
+    production,
+    needsTls: setting('DATABASE_TLS', oneOf('required', 'off'), 'required') === 'required' && production,
+    dataDir: setting('DATA_DIR', DIRECTORY, '.data'),
+    databasePooler: setting('DATABASE_POOLER', oneOf('none', 'transaction'), 'none'),
+  }
+}
+
+/** With `needsTls`, a server that could be another one, or be listened to on the way, is a problem. */
+function readDatabaseUrl(
+  name: 'DATABASE_URL' | 'DATABASE_LISTEN_URL',
+  secret: SettingReader,
+  needsTls: boolean,
+  problems: string[],
+): string | undefined {
+  const url = secret(name, DATABASE_URL, undefined)
+  if (url && needsTls && isOpenToOthers(url)) problems.push(`${name}: ${NO_TLS}`)
+  return url
+}
+
+function openSecrets(env: Env, setting: SettingReader, production: boolean) {
+  const fromVault = setting('SECRETS_SOURCE', oneOf('environment', 'vault'), 'environment') === 'vault'
+  return { fromVault, source: fromVault ? vaultSecrets(env, production) : environmentSecrets(env) }
 }

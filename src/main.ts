@@ -1,5 +1,5 @@
 import { EventEmitter, once } from 'node:events'
-import { loadConfig } from './config.ts'
+import { loadConfig, loadDatabaseConfig } from './config.ts'
 import { type Crashes, migrateDatabase, startServer } from './server.ts'
 
 const USAGE = 'usage: main.ts            start the service\n       main.ts migrate [up|down]'
@@ -36,14 +36,15 @@ try {
 async function run([command, direction = 'up', ...rest]: string[]): Promise<void> {
   const known = command === undefined || (command === 'migrate' && (direction === 'up' || direction === 'down'))
   if (!known || rest.length > 0) throw new Error(USAGE)
-  const config = await loadConfig(process.env, stop.signal)
 
   if (command === 'migrate') {
+    const config = await loadDatabaseConfig(process.env, stop.signal)
     const names = await migrateDatabase(config, direction === 'down' ? 'down' : 'up')
     process.stdout.write(`${names.length === 0 ? 'nothing to migrate' : names.join('\n')}\n`)
     return
   }
 
+  const config = await loadConfig(process.env, stop.signal)
   await using server = await startServer(config, { crashes })
   if (!config.production) process.stderr.write(`${welcome(config.host, server)}\n`)
   if (!stop.signal.aborted) await once(stop.signal, 'abort')

@@ -1,14 +1,18 @@
 import type { EventEmitter } from 'node:events'
-import { type Config, ConfigError } from './config.ts'
+import { type Config, ConfigError, type DatabaseConfig } from './config.ts'
 import type { Context } from './context.ts'
-import { migrateDatabase as migrateTo, openDatabase, ping } from './db/database.ts'
+import { openDatabase } from './db/database.ts'
 import { startEmbeddedPostgres } from './db/embedded-postgres.ts'
 import { replaceFirstRoutingTable } from './db/first-routing-table.ts'
+import { compareKeys, NOT_COMPARED } from './db/key-checks.ts'
 import { openListener } from './db/listener.ts'
 import { openLiveRouting } from './db/live-routing.ts'
-import { createSignatureNotices } from './db/signature-notices.ts'
+import { migrateDatabase as migrateTo } from './db/migrations.ts'
+import { openReadiness, READINESS_TIMEOUT_MS } from './db/readiness.ts'
+import { openSignatureNotices } from './db/signature-notices.ts'
 import { storageFailure } from './db/storage-errors.ts'
 import { openSweeper } from './db/sweeper.ts'
+import { readLastPositions } from './db/timeline.ts'
 import { startHttpServer } from './http/http-server.ts'
 import { createAvailability } from './providers/availability.ts'
 import { createDeliver } from './providers/deliver.ts'
@@ -47,8 +51,6 @@ export interface Overrides {
 
 /** Calls under way have this long once the process is told to stop. */
 const DRAIN_MS = 18_000
-/** Whoever asks for readiness waits no longer for the database. */
-const READY_WITHIN_MS = 2_000
 /** What a delivery's lease allows beyond its budget, for the writes around it. */
 const LEASE_MARGIN_MS = 5_000
 
@@ -60,17 +62,22 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   overrides.crashes?.on('crash', (error) => log.fatal({ error }, 'uncaught'))
   const clock = () => new Date()
 
-  const databaseUrl = config.databaseUrl ?? starting.use(await startEmbeddedPostgres(config)).url
-  const database = starting.use(
-    openDatabase(databaseUrl, {
-      size: config.databasePoolSize,
-      onConnectionLost: (error) => log.warn({ error }, 'database connection lost'),
-      onPasswordRefused: () => secrets.readAgain(),
-    }),
-  )
+  const firstUrl = config.databaseUrl ?? starting.use(await startEmbeddedPostgres(config)).url
+  const pooler = config.databasePooler
+  await migrateTo(firstUrl, 'up', { pooler })
+  const localKeys = config.keys ?? (await loadOrCreateLocalKeys(config.dataDir))
+  const keyProblems = Object.values(await compareKeys(firstUrl, localKeys, { pooler }))
+  if (keyProblems.length > 0) throw new Error(keyProblems.join('\n'))
+
+  const databaseUrl = () => secrets.current.databaseUrl ?? firstUrl
+  const connections = {
+    pooler,
+    onConnectionLost: (error: Error) => log.warn({ error }, 'database connection lost'),
+    onPasswordRefused: () => secrets.readAgain(),
+  }
+  const database = starting.use(openDatabase(databaseUrl, { ...connections, size: config.databasePoolSize }))
   const { db } = database
   metrics.watchPool(database.poolSize)
-  await migrateTo(databaseUrl, 'up')
 
   let serving = false
   const http = starting.use(
@@ -79,7 +86,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
       port: config.httpPort,
       async checkReady() {
         if (!serving) throw new Error('not serving')
-        await ping(db, READY_WITHIN_MS)
+        await readiness.check()
       },
     }),
   )
@@ -104,15 +111,15 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
     openLiveSecrets(config, {
       read: config.readAgain,
       everyMs: config.secretsRefreshMs,
+      findKeyProblems: ({ databaseUrl: url = firstUrl, keys }) =>
+        compareKeys(url, keys ?? localKeys, { pooler }).catch(() => NOT_COMPARED),
       onRead(taken) {
         if (taken.changed.length > 0) vendors = connectVendors(taken.secrets)
-        if (taken.secrets.databaseUrl) database.useUrl(taken.secrets.databaseUrl)
         report.onRead(taken)
       },
       onError: (error) => report.onError(error, error instanceof ConfigError ? error.problems : ['the read failed']),
     }),
   )
-  const localKeys = config.keys ?? (await loadOrCreateLocalKeys(config.dataDir))
   const health = watchHealth([...providers.values()], { breaker: config.circuitBreaker, metrics, log })
 
   await replaceFirstRoutingTable(db, [...providers.values()])
@@ -128,13 +135,12 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
       onError: (error) => log.warn({ error }, 'routing table not read, the last one stays'),
     }),
   )
-  const notices = createSignatureNotices()
-  starting.use(
-    openListener(() => secrets.current.databaseUrl ?? databaseUrl, {
-      routing: routing.notice,
-      signature: notices.notice,
-    }),
-  )
+  const notices = starting.use(openSignatureNotices((ids) => readLastPositions(db, ids)))
+  // Through a pooler in transaction mode nobody can listen: routing and watchers then rely on looking for themselves.
+  if (pooler === 'none' || config.databaseListenUrl) {
+    const listenUrl = () => secrets.current.databaseListenUrl ?? databaseUrl()
+    starting.use(openListener(listenUrl, { routing: routing.notice, signature: notices.notice }))
+  }
   // A table that comes later finds a replica that others rely on: that one goes on without what it lacks.
   if (unknown.length > 0) throw new Error(unknown.join('\n'))
   const pausedUntil = (provider: string) => routing.switches.get(provider)?.pausedUntil
@@ -218,6 +224,23 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
       onError: (error) => log.warn({ error }, 'sweep failed'),
     }),
   )
+  const readinessConnection = starting.use(
+    openDatabase(databaseUrl, { ...connections, size: 1, statementTimeoutMs: READINESS_TIMEOUT_MS }),
+  )
+  const readiness = starting.use(
+    openReadiness(readinessConnection, clock, {
+      onSkew: (skewMs) => metrics.clockSkew.set(skewMs / 1000),
+      onSkewed(isSkewed, skewMs) {
+        if (isSkewed) log.warn({ skew_ms: Math.round(skewMs) }, "clock is more than 2 s off the database's")
+        else log.info("clock agrees with the database's again")
+      },
+      onChange(problem) {
+        rpc.setReady(problem === undefined)
+        if (problem === undefined) log.info('ready again')
+        else log.warn({ error: problem }, 'not ready')
+      },
+    }),
+  )
   serving = true
   log.info({ grpc_port: rpc.port, http_port: http.port, sandbox_url: sandbox?.url }, 'listening')
 
@@ -243,9 +266,9 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
 }
 
 /** Brings the database's schema up to date, or takes its last migration back. Gives the names of those that ran. */
-export async function migrateDatabase(config: Config, direction: 'up' | 'down'): Promise<string[]> {
+export async function migrateDatabase(config: DatabaseConfig, direction: 'up' | 'down'): Promise<string[]> {
   await using embedded = config.databaseUrl === undefined ? await startEmbeddedPostgres(config) : undefined
-  return await migrateTo(config.databaseUrl ?? embedded?.url ?? '', direction)
+  return await migrateTo(config.databaseUrl ?? embedded?.url ?? '', direction, { pooler: config.databasePooler })
 }
 
 /** Where vendors reach our webhooks. Port 0 in it is the port that the HTTP listener got. */

@@ -1,12 +1,11 @@
-import { promises as fs } from 'node:fs'
 import { Socket } from 'node:net'
-import path from 'node:path'
-import { pathToFileURL } from 'node:url'
-import { Kysely, PostgresDialect, type RawBuilder, sql, type Transaction } from 'kysely'
-import { FileMigrationProvider, Migrator } from 'kysely/migration'
+import { Kysely, PostgresAdapter, PostgresDialect, type RawBuilder, sql, type Transaction } from 'kysely'
 import pg from 'pg'
+import type { TargetSession } from '../domain/database-url.ts'
 import type { Schema } from './schema.ts'
-import { isPasswordRefused } from './storage-errors.ts'
+import { createServers } from './servers.ts'
+import { openSession, type Pooler, withLocalSettings } from './session.ts'
+import { isPasswordRefused, isReadOnlyServer } from './storage-errors.ts'
 
 /** The database, or a transaction on it: whatever a query can run on. */
 export type Db = Kysely<Schema>
@@ -15,120 +14,112 @@ export type Trx = Transaction<Schema>
 /** A pool of connections and the query builder over it. Disposing waits for queries under way. */
 export interface Database extends AsyncDisposable {
   db: Db
-  /** As many callers wait for a connection as may. */
+  /** True while the queue for connections is full. */
   isBusy(): boolean
   /** Connections by what they do now. */
   poolSize(): { total: number; idle: number; waiting: number }
-  /** From now on connects with this URL, whose password may be another one. Connections that are open stay. */
-  useUrl(url: string): void
+  /** Uses none of the connections that are open now again, as after a failover. A query that a standby refuses does so too. */
+  renew(): void
 }
-
-const MIGRATIONS = path.join(import.meta.dirname, '../../migrations')
 
 /** No statement of a call takes so long unless something is wrong. */
 const STATEMENT_TIMEOUT_MS = 10_000
-/** More than PostgreSQL's deadlock_timeout, so that a deadlock is found as one. */
-const LOCK_TIMEOUT_MS = 3_000
 const CONNECT_TIMEOUT_MS = 3_000
-/** The server would have answered by then: the way to it swallows everything. */
-const SILENCE_MS = STATEMENT_TIMEOUT_MS + 2_000
+/** After a statement's time is over the server has answered, or the way to it swallows everything. */
+const SILENCE_MARGIN_MS = 2_000
 /** Callers that may wait, for each connection of the pool. */
 const WAITING_PER_CONNECTION = 10
 
 export interface PoolConfig {
   /** The most connections; 20 unless told. */
   size?: number
+  /** 10 s unless told; 0 is no limit to anything that the server does. */
+  statementTimeoutMs?: number
+  pooler?: Pooler
   /** Hears of idle connections that break. */
   onConnectionLost?: (error: Error) => void
-  /** May find the password that has taken the place of the one that the server refuses, which is then tried once more. */
+  /** Called when the server rejects the password. May load the new one; the connection is then retried once. */
   onPasswordRefused?: () => Promise<void>
 }
 
-/** Opens a pool for calls; connects at the first query. */
-export function openDatabase(url: string, config: PoolConfig = {}): Database {
-  const { size = 20, onConnectionLost = () => {}, onPasswordRefused = async () => {} } = config
+/** Opens a pool; connects at the first query, to what the URL is then. */
+export function openDatabase(url: string | (() => string), config: PoolConfig = {}): Database {
+  const { size = 20, statementTimeoutMs = STATEMENT_TIMEOUT_MS, pooler = 'none' } = config
+  const { onConnectionLost = () => {}, onPasswordRefused = async () => {} } = config
+  const servers = createServers(typeof url === 'string' ? () => url : url)
+  let current = new WeakSet<pg.ClientBase>()
+  let target: TargetSession = 'any'
   const pool = new pg.Pool({
-    connectionString: url,
     application_name: 'signature-router',
     max: size,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    statement_timeout: STATEMENT_TIMEOUT_MS,
-    lock_timeout: LOCK_TIMEOUT_MS,
-    idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
     keepAlive: true,
-    stream: () => givingUpSocket(SILENCE_MS),
+    stream: () => givingUpSocket(statementTimeoutMs && statementTimeoutMs + SILENCE_MARGIN_MS),
+    async onConnect(client) {
+      await openSession(client, { target, pooler, statementTimeoutMs })
+      current.add(client)
+    },
   })
   // Without a listener a broken idle connection takes the process down; the pool itself just opens another.
   pool.on('error', onConnectionLost)
+  // A connection that breaks in the middle of a query: the query says so.
+  pool.on('connect', (client) => client.on('error', () => {}))
+  const renew = () => {
+    current = new WeakSet()
+  }
+
+  async function connectOnce(): Promise<pg.PoolClient> {
+    return servers.connect(async (server, wanted) => {
+      // Read by the pool for each connection that it makes.
+      pool.options.connectionString = server
+      target = wanted
+      for (;;) {
+        const client = await pool.connect()
+        if (current.has(client)) return pooler === 'none' ? client : withLocalSettings(client, statementTimeoutMs)
+        client.release(true)
+      }
+    })
+  }
+
   async function connect(): Promise<pg.PoolClient> {
     try {
-      return await pool.connect()
+      return await connectOnce()
     } catch (error) {
       if (!isPasswordRefused(error)) throw error
       await onPasswordRefused()
-      return pool.connect()
+      return connectOnce()
     }
   }
+
+  const dialect = new PostgresDialect({ pool: { options: pool.options, connect, end: () => pool.end() } })
+  const db = new Kysely<Schema>({
+    dialect: Object.assign(dialect, { createAdapter: () => adapter }),
+    log(event) {
+      if (event.level === 'error' && isReadOnlyServer(event.error)) renew()
+    },
+  })
   return {
-    ...overPool(pool, connect),
+    db,
     isBusy: () => pool.waitingCount >= size * WAITING_PER_CONNECTION,
     poolSize: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
-    useUrl(url) {
-      // Read by the pool for each connection. A password given beside a connection string has no effect.
-      pool.options.connectionString = url
-    },
+    renew,
+    [Symbol.asyncDispose]: () => db.destroy(),
   }
 }
 
-/** A connection without time limits: a migration may wait for another process's. */
-export async function migrateDatabase(url: string, direction: 'up' | 'down'): Promise<string[]> {
-  const pool = new pg.Pool({ connectionString: url, application_name: 'signature-router migration', max: 1 })
-  pool.on('error', () => {})
-  await using database = overPool(pool, () => pool.connect())
-  return await migrate(database.db, direction)
-}
+/** Migrations run in one transaction, which takes its lock itself: a session's lock would stay behind in a pooler. */
+const adapter = Object.assign(new PostgresAdapter(), {
+  async acquireMigrationLock() {},
+  async releaseMigrationLock() {},
+})
 
-function overPool(pool: pg.Pool, connect: () => Promise<pg.PoolClient>): Pick<Database, 'db'> & AsyncDisposable {
-  // A connection that breaks in the middle of a query: whoever queries is told by the query.
-  pool.on('connect', (client) => client.on('error', () => {}))
-  const dialect = new PostgresDialect({ pool: { options: pool.options, connect, end: () => pool.end() } })
-  const db = new Kysely<Schema>({ dialect })
-  return { db, [Symbol.asyncDispose]: () => db.destroy() }
-}
-
-/** A socket that is destroyed when nothing was sent or heard for so long. TCP itself would wait a quarter of an hour. */
+/** A socket that is destroyed when nothing was sent or heard for `afterMs`; 0 is never. TCP itself would wait a quarter of an hour. */
 export function givingUpSocket(afterMs: number): Socket {
   const socket = new Socket()
   return socket.setTimeout(afterMs, () => socket.destroy())
 }
 
-/** Brings the schema up to date, or takes the last migration back. Several processes may do so at once: one does, the others wait. */
-export async function migrate(db: Db, direction: 'up' | 'down'): Promise<string[]> {
-  const migrator = new Migrator({
-    db,
-    provider: new FileMigrationProvider({
-      fs,
-      path,
-      migrationFolder: MIGRATIONS,
-      import: (file) => import(pathToFileURL(file).href),
-    }),
-  })
-  const isCurrent = (await migrator.getMigrations()).every(({ executedAt }) => executedAt)
-  // It may be further than this version knows: old and new ones run side by side on the new one's schema.
-  if (direction === 'up' && isCurrent) return []
-  const { error, results } = direction === 'up' ? await migrator.migrateToLatest() : await migrator.migrateDown()
-  if (error) throw error
-  return (results ?? []).map(({ migrationName }) => migrationName)
-}
-
-/** So many milliseconds after the transaction's start. */
+/** `ms` milliseconds after the transaction's start. */
 export function fromNow(ms: number): RawBuilder<Date> {
   return sql<Date>`now() + ${ms} * interval '1 millisecond'`
-}
-
-/** Throws when the database does not answer within so long. */
-export async function ping(db: Db, withinMs: number): Promise<void> {
-  const { promise: overdue, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new Error('the database does not answer')), withinMs)
-  await Promise.race([sql`SELECT 1`.execute(db), overdue]).finally(() => clearTimeout(timer))
 }

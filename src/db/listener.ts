@@ -1,6 +1,8 @@
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { givingUpSocket } from './database.ts'
+import { createServers } from './servers.ts'
 
 const RECONNECT_MS = 500
 /** How often something is asked, only to see that the connection still carries. */
@@ -13,33 +15,43 @@ type OnNotice = (payload: string | undefined) => void
 /** Listens to these channels on one connection, and connects again when that breaks, to what the URL is then. */
 export function openListener(url: () => string, channels: Readonly<Record<string, OnNotice>>): AsyncDisposable {
   const stop = new AbortController()
+  const stopped = once(stop.signal, 'abort')
+  const servers = createServers(url)
 
-  async function listen(): Promise<void> {
+  /** Listens on one server until the connection ends. A standby refuses LISTEN, so another one is tried. */
+  async function connect(connectionString: string): Promise<AsyncDisposable & { over: Promise<void> }> {
     const client = new pg.Client({
-      connectionString: url(),
+      connectionString,
       application_name: 'signature-router listener',
       connectionTimeoutMillis: 3_000,
       keepAlive: true,
       stream: () => givingUpSocket(SILENCE_MS),
     })
-    let beat: NodeJS.Timeout | undefined
-    const over = Promise.withResolvers<void>()
-    client.on('error', () => over.resolve())
-    client.on('end', () => over.resolve())
+    const { promise: over, resolve: end } = Promise.withResolvers<void>()
+    client.on('error', () => end())
+    client.on('end', () => end())
     client.on('notification', ({ channel, payload }) => channels[channel]?.(payload))
-    const onStop = () => over.resolve()
-    stop.signal.addEventListener('abort', onStop)
     try {
       await client.connect()
       for (const channel of Object.keys(channels)) await client.query(`LISTEN ${client.escapeIdentifier(channel)}`)
-      for (const onNotice of Object.values(channels)) onNotice(undefined)
-      beat = setInterval(() => void client.query('SELECT').catch(() => {}), BEAT_MS)
-      await over.promise
-    } finally {
-      clearInterval(beat)
-      stop.signal.removeEventListener('abort', onStop)
+    } catch (error) {
       await client.end().catch(() => {})
+      throw error
     }
+    for (const onNotice of Object.values(channels)) onNotice(undefined)
+    const beat = setInterval(() => void client.query('SELECT').catch(() => {}), BEAT_MS)
+    return {
+      over,
+      async [Symbol.asyncDispose]() {
+        clearInterval(beat)
+        await client.end().catch(() => {})
+      },
+    }
+  }
+
+  async function listen(): Promise<void> {
+    await using connection = await servers.connect(connect)
+    await Promise.race([connection.over, stopped])
   }
 
   async function listenOn(): Promise<void> {

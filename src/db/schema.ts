@@ -1,6 +1,7 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely'
 import type { ChallengeFailureReason, ChallengeStatus, Channel, DeliveryStatus } from '../domain/challenge.ts'
 import type { Choice, PassedOver } from '../domain/fallback.ts'
+import type { KeyPurpose } from '../domain/keys.ts'
 import type { Route } from '../domain/routing.ts'
 import type { SignatureStatus, TimelineEventType } from '../domain/signature.ts'
 
@@ -14,6 +15,7 @@ export interface Schema {
   attempt: AttemptTable
   timeline: TimelineTable
   receipt: ReceiptTable
+  key_check: KeyCheckTable
 }
 
 interface RoutingTableTable {
@@ -145,4 +147,12 @@ interface TimelineTable {
   type: TimelineEventType
   challenge_id: string | null
   details: JSONColumnType<Record<string, string>>
+}
+
+/** Which key an id stands for, without the key: written by the first replica that has it. */
+interface KeyCheckTable {
+  purpose: KeyPurpose
+  key_id: string
+  value: Buffer
+  created_at: Generated<Date>
 }

@@ -6,10 +6,12 @@
 const UNAVAILABLE_SQLSTATE = /^(08|25006|25P03|28P01|40|53|55P03|57|58)/
 const UNAVAILABLE_SYSTEM = /^(ECONN|ENOTFOUND|EAI_AGAIN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)/
 /** pg names these by their text only: a connection that broke under a statement, or before it. */
-const BROKEN_MESSAGE = /^(Connection terminated|Client has encountered a connection error)/
+const BROKEN_MESSAGE =
+  /^(Connection terminated|Client has encountered a connection error|timeout expired|Query read timeout)/
 /** No connection came free in time. */
 const POOL_EXHAUSTED_MESSAGE = /^timeout exceeded when trying to connect/
 const TOO_MANY_CONNECTIONS = '53300'
+const READ_ONLY = '25006'
 
 /**
  * Whether an error means that the database is away or can take no more, and which of both; undefined when a statement
@@ -31,6 +33,16 @@ export function isStorageUnavailable(error: unknown): boolean {
 /** Whether a connection that was there has gone. A new one may be had at once. */
 export function isBrokenConnection(error: Error): boolean {
   return BROKEN_MESSAGE.test(error.message) || /^(57P0[12]|ECONNRESET|EPIPE)$/.test(codeOf(error))
+}
+
+/** Whether the server takes no writes: it is a standby, or was closed to writers. */
+export function isReadOnlyServer(error: unknown): boolean {
+  return error instanceof Error && codeOf(error) === READ_ONLY
+}
+
+/** What a server that takes no writes would have answered to one. */
+export function readOnlyServer(): Error {
+  return Object.assign(new Error('the database takes no writes'), { code: READ_ONLY })
 }
 
 /** Whether the server does not take our password (any more). */

@@ -66,3 +66,16 @@ export async function readTimeline(db: Db, signatureId: string, after = 0): Prom
     .select(['position', 'created_at as createdAt', 'type', 'challenge_id as challengeId', 'details'])
     .execute()
 }
+
+/** The last position on each of these signatures' timelines. */
+export async function readLastPositions(
+  db: Db,
+  signatureIds: readonly string[],
+): Promise<{ signatureId: string; position: number }[]> {
+  return db
+    .selectFrom('timeline')
+    .where('signature_id', '=', sql<string>`ANY(${signatureIds})`)
+    .groupBy('signature_id')
+    .select(['signature_id as signatureId', (eb) => eb.fn.max('position').as('position')])
+    .execute()
+}

@@ -32,6 +32,8 @@ export interface RpcServerConfig {
 /** The gRPC listener. Disposing tells health checks, lets calls under way end, and then closes every connection. */
 export interface RpcServer extends AsyncDisposable {
   readonly port: number
+  /** What health checks are told from now on, until the server stops. It serves at first. */
+  setReady(isReady: boolean): void
 }
 
 const MAX_MESSAGE_BYTES = 1024 * 1024
@@ -95,6 +97,9 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
 
   return {
     port: (server.address() as AddressInfo).port,
+    setReady(isReady) {
+      if (!isStopping) health.set(isReady)
+    },
     async [Symbol.asyncDispose]() {
       isStopping = true
       health.set(false)

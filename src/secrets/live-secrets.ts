@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { KeyProblems } from '../domain/keys.ts'
 import type { Secrets } from './secrets.ts'
 import { type TakenOver, takeOver } from './take-over.ts'
 
@@ -17,6 +18,8 @@ export interface LiveSecretsOptions {
   /** Undefined where secrets can't change: then nothing is ever read. */
   read: ((signal: AbortSignal) => Promise<Secrets>) | undefined
   everyMs: number
+  /** Called with secrets that hold other keys than before. Never rejects. */
+  findKeyProblems: (read: Secrets) => Promise<KeyProblems>
   onRead: (taken: TakenOver) => void
   /** What was there before stays. */
   onError: (error: unknown) => void
@@ -25,7 +28,8 @@ export interface LiveSecretsOptions {
 const LEAST_BETWEEN_MS = 1_000
 
 /** Keeps secrets as they are where they are kept. */
-export function openLiveSecrets(first: Secrets, { read, everyMs, onRead, onError }: LiveSecretsOptions): LiveSecrets {
+export function openLiveSecrets(first: Secrets, options: LiveSecretsOptions): LiveSecrets {
+  const { read, everyMs, findKeyProblems, onRead, onError } = options
   const stop = new AbortController()
   let current = first
   let reading = Promise.resolve()
@@ -36,7 +40,11 @@ export function openLiveSecrets(first: Secrets, { read, everyMs, onRead, onError
     if (!read || stop.signal.aborted) return
     beganAt = performance.now()
     try {
-      const taken = takeOver(current, await read(stop.signal))
+      const found = await read(stop.signal)
+      let taken = takeOver(current, found)
+      if (taken.changed.some((name) => name === 'CODE_KEYS' || name === 'PII_KEYS')) {
+        taken = takeOver(current, found, await findKeyProblems(found))
+      }
       current = taken.secrets
       onRead(taken)
     } catch (error) {

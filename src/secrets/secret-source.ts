@@ -1,6 +1,7 @@
 /** Every setting that may be kept in a secret store. */
 export type SecretName =
   | 'DATABASE_URL'
+  | 'DATABASE_LISTEN_URL'
   | 'TWILIO_ACCOUNT_SID'
   | 'TWILIO_AUTH_TOKEN'
   | 'TWILIO_AUTH_TOKEN_PREVIOUS'

@@ -5,6 +5,8 @@ import type { GoogleCredentials } from './google-credentials.ts'
 export interface Secrets {
   /** DATABASE_URL; undefined means the embedded PostgreSQL. */
   readonly databaseUrl: string | undefined
+  /** DATABASE_LISTEN_URL: where to listen for changes, past any pooler; undefined: where DATABASE_URL leads. */
+  readonly databaseListenUrl: string | undefined
   /** TWILIO_*, VONAGE_* and FCM_*: each vendor's when it has credentials. With none at all the sandbox stands in for them. */
   readonly twilio: TwilioConfig | undefined
   readonly vonage: VonageConfig | undefined

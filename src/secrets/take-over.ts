@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Keys } from '../domain/keys.ts'
+import { parseDatabaseUrl } from '../domain/database-url.ts'
+import type { KeyProblems, Keys } from '../domain/keys.ts'
 import type { SecretName } from './secret-source.ts'
 import type { Secrets } from './secrets.ts'
 
@@ -14,6 +15,7 @@ export interface TakenOver {
 
 const VALUES: Record<SecretName, (secrets: Secrets) => unknown> = {
   DATABASE_URL: ({ databaseUrl }) => databaseUrl,
+  DATABASE_LISTEN_URL: ({ databaseListenUrl }) => databaseListenUrl,
   TWILIO_ACCOUNT_SID: ({ twilio }) => twilio?.accountSid,
   TWILIO_AUTH_TOKEN: ({ twilio }) => twilio?.authToken,
   TWILIO_AUTH_TOKEN_PREVIOUS: ({ twilio }) => twilio?.previousAuthToken,
@@ -33,10 +35,10 @@ const VALUES: Record<SecretName, (secrets: Secrets) => unknown> = {
 const NAMES = Object.keys(VALUES) as SecretName[]
 
 /**
- * Takes over what may change under a running process: the code and PII keys, the credentials of the vendors that it has,
- * and the database's password. The rest stays as it was.
+ * Takes over what may change under a running process: the code and PII keys without a problem, the credentials of the
+ * vendors that it has, and the database's password. The rest stays as it was.
  */
-export function takeOver(old: Secrets, read: Secrets): TakenOver {
+export function takeOver(old: Secrets, read: Secrets, keyProblems: KeyProblems = {}): TakenOver {
   const refused: string[] = []
   /** The new value, unless the rule is broken. */
   const unless = <T>(problem: string | undefined, before: T, after: T): T => {
@@ -55,7 +57,16 @@ export function takeOver(old: Secrets, read: Secrets): TakenOver {
     )
   const twilio = vendor('TWILIO_*', old.twilio, read.twilio)
   const secrets: Secrets = {
-    databaseUrl: unless(databaseProblem(old.databaseUrl, read.databaseUrl), old.databaseUrl, read.databaseUrl),
+    databaseUrl: unless(
+      databaseProblem('DATABASE_URL', old.databaseUrl, read.databaseUrl),
+      old.databaseUrl,
+      read.databaseUrl,
+    ),
+    databaseListenUrl: unless(
+      databaseProblem('DATABASE_LISTEN_URL', old.databaseListenUrl, read.databaseListenUrl),
+      old.databaseListenUrl,
+      read.databaseListenUrl,
+    ),
     twilio: unless(
       Boolean(old.twilio?.voiceFrom) === Boolean(twilio?.voiceFrom)
         ? undefined
@@ -65,7 +76,7 @@ export function takeOver(old: Secrets, read: Secrets): TakenOver {
     ),
     vonage: vendor('VONAGE_*', old.vonage, read.vonage),
     fcm: vendor('FCM_SERVICE_ACCOUNT', old.fcm, read.fcm),
-    keys: takeOverKeys(old.keys, read.keys, unless),
+    keys: takeOverKeys(old.keys, read.keys, keyProblems, unless),
   }
   const changed = NAMES.filter((name) => !isDeepStrictEqual(VALUES[name](old), VALUES[name](secrets)))
   return { secrets, changed, refused }
@@ -74,6 +85,7 @@ export function takeOver(old: Secrets, read: Secrets): TakenOver {
 function takeOverKeys(
   old: Keys | undefined,
   read: Keys | undefined,
+  problems: KeyProblems,
   unless: <T>(problem: string | undefined, before: T, after: T) => T,
 ): Keys | undefined {
   if (!old || !read) {
@@ -84,8 +96,8 @@ function takeOverKeys(
     )
   }
   return {
-    code: unless(ringProblem('CODE_KEYS', old.code.byId, read.code.byId), old.code, read.code),
-    pii: unless(ringProblem('PII_KEYS', old.pii.byId, read.pii.byId), old.pii, read.pii),
+    code: unless(ringProblem('CODE_KEYS', old.code.byId, read.code.byId) ?? problems.CODE_KEYS, old.code, read.code),
+    pii: unless(ringProblem('PII_KEYS', old.pii.byId, read.pii.byId) ?? problems.PII_KEYS, old.pii, read.pii),
     // Under another one no customer is found, and a call that is made again looks like another request.
     index: unless(
       old.index.equals(read.index)
@@ -107,14 +119,18 @@ function ringProblem(
   return id && `${name}: a new key needs a new id; ${id} has another key than before`
 }
 
-function databaseProblem(old: string | undefined, read: string | undefined): string | undefined {
-  const isSame = old === read || (old && read && withoutPassword(old) === withoutPassword(read))
-  return isSame ? undefined : 'DATABASE_URL: anything but another password needs a restart'
+function databaseProblem(name: SecretName, old: string | undefined, read: string | undefined): string | undefined {
+  const isSame = old === read || (old && read && isDeepStrictEqual(withoutPassword(old), withoutPassword(read)))
+  return isSame ? undefined : `${name}: anything but another password needs a restart`
 }
 
-function withoutPassword(url: string): string {
-  const address = new URL(url)
-  address.password = ''
-  address.searchParams.delete('password')
-  return address.href
+function withoutPassword(url: string): unknown {
+  const { servers = [], target } = parseDatabaseUrl(url) ?? {}
+  const addresses = servers.map((server) => {
+    const address = new URL(server.url)
+    address.password = ''
+    address.searchParams.delete('password')
+    return address.href
+  })
+  return { addresses, target }
 }

@@ -6,6 +6,7 @@ import { readVaultSettings, type VaultLogin, type VaultSettings } from './vault-
 /** Where each secret is, under the mount and the prefix. */
 const PLACES: Record<SecretName, { path: string; field: string }> = {
   DATABASE_URL: { path: 'database', field: 'url' },
+  DATABASE_LISTEN_URL: { path: 'database', field: 'listen-url' },
   TWILIO_ACCOUNT_SID: { path: 'providers/twilio', field: 'account-sid' },
   TWILIO_AUTH_TOKEN: { path: 'providers/twilio', field: 'auth-token' },
   TWILIO_AUTH_TOKEN_PREVIOUS: { path: 'providers/twilio', field: 'auth-token-previous' },

@@ -141,6 +141,11 @@ export function createMetrics() {
         },
       })
     },
+    clockSkew: new Gauge({
+      name: 'clock_skew_seconds',
+      help: "How far this replica's clock is ahead of the database's; negative: behind.",
+      registers,
+    }),
     secretsReads: new Counter({
       name: 'secrets_reads_total',
       help: 'Reads of the secrets while running: unchanged, changed, refused (something needs a restart), failed.',

@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { jwtVerify } from 'jose'
 import { sql } from 'kysely'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
-import { migrate } from '../../src/db/database.ts'
+import { migrate } from '../../src/db/migrations.ts'
 import { type App, PHONE, row, start, startApp, transaction } from '../support/app.ts'
 import { keptReceipts, newSid, vonageReceipt, type Webhook } from '../support/webhooks.ts'
 

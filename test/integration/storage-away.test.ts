@@ -60,7 +60,8 @@ test('calls are UNAVAILABLE, the process is alive but not ready, and all is well
   expect(await failure(app.client.startSignature(request))).toMatchObject(unavailable)
   expect(await failure(app.client.completeSignature(completion))).toMatchObject(unavailable)
   expect(await failure(app.client.getSignature({ signatureId }))).toMatchObject(unavailable)
-  expect(await status('/readyz')).toBe(503)
+  // The last answer stands for 500 ms.
+  await vi.waitFor(async () => expect(await status('/readyz')).toBe(503), 10_000)
   expect(await status('/livez')).toBe(200)
   expect(await status('/metrics')).toBe(200)
   expect(home.sandbox.calls).toHaveLength(1)
@@ -68,7 +69,7 @@ test('calls are UNAVAILABLE, the process is alive but not ready, and all is well
   await way.mend()
   await app.client.startSignature(request)
   await app.client.completeSignature(completion)
-  expect(await status('/readyz')).toBe(200)
+  await vi.waitFor(async () => expect(await status('/readyz')).toBe(200), 10_000)
   expect(home.sandbox.calls).toHaveLength(2)
   expect(await row(home, 'signature', signatureId)).toMatchObject({ status: 'SIGNED' })
 })

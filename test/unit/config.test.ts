@@ -102,6 +102,8 @@ test('without any setting everything has its default, with an embedded database 
     sandboxPort: 8025,
     dataDir: '.data',
     databaseUrl: undefined,
+    databaseListenUrl: undefined,
+    databasePooler: 'none',
     publicWebhookUrl: undefined,
     twilio: undefined,
     vonage: undefined,
@@ -163,6 +165,8 @@ test('every setting can be set', async () => {
     RETENTION_DAYS: '30',
     LOG_LEVEL: 'silent',
     SECRETS_REFRESH_SECONDS: '3600',
+    DATABASE_LISTEN_URL: 'postgres://bank:pw@db2/signatures',
+    DATABASE_POOLER: 'transaction',
   })
   expect(config).toEqual({
     production: true,
@@ -172,6 +176,8 @@ test('every setting can be set', async () => {
     sandboxPort: 1,
     dataDir: './some/../data',
     databaseUrl: PRODUCTION.DATABASE_URL,
+    databaseListenUrl: 'postgres://bank:pw@db2/signatures',
+    databasePooler: 'transaction',
     publicWebhookUrl: 'https://signatures.bank/hooks',
     twilio: {
       accountSid: TWILIO.TWILIO_ACCOUNT_SID,
@@ -434,7 +440,7 @@ test.for([
   'postgres:///signatures?host=localhost,::1',
   'postgres:///signatures',
 ])('%s is a database that production talks to', (url) => {
-  expect(isOpenToOthers(url, {})).toBe(false)
+  expect(isOpenToOthers(url)).toBe(false)
 })
 
 test.for([
@@ -453,12 +459,7 @@ test.for([
   'postgres://localhost:5432,db:5432/signatures',
   'postgres:///signatures?host=/var/run/postgresql,db',
 ])('%s is one that others could listen to', (url) => {
-  expect(isOpenToOthers(url, {})).toBe(true)
-})
-
-test('the host that a database URL leaves out is the one of PGHOST', () => {
-  expect(isOpenToOthers('postgres:///signatures', { PGHOST: 'db' })).toBe(true)
-  expect(isOpenToOthers('postgres:///signatures', { PGHOST: '/var/run/postgresql' })).toBe(false)
+  expect(isOpenToOthers(url)).toBe(true)
 })
 
 test('production takes a database without TLS when it is told to, and only then', async () => {

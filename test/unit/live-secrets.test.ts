@@ -22,6 +22,7 @@ async function openHeld(everyMs = HOUR_MS) {
       for (const wake of waiting.splice(0)) wake()
       return promise
     },
+    findKeyProblems: async () => ({}),
     onRead() {},
     onError: (error) => errors.push(error),
   })
@@ -117,6 +118,7 @@ test('where nothing can change, nothing is read and nobody waits', async () => {
   await using live = openLiveSecrets(first, {
     read: undefined,
     everyMs: 1,
+    findKeyProblems: never,
     onRead: never,
     onError: never,
   })

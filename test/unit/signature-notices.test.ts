@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { createSignatureNotices } from '../../src/db/signature-notices.ts'
+import { openSignatureNotices } from '../../src/db/signature-notices.ts'
 
 beforeEach(() => {
   vi.useFakeTimers()
@@ -11,12 +11,12 @@ afterEach(() => {
 })
 
 test('a follower is told of a change of its signature, and of no other', async () => {
-  const notices = createSignatureNotices()
+  const notices = openSignatureNotices(nothing)
   const signal = new AbortController().signal
   using one = notices.follow('one', signal)
   using two = notices.follow('two', signal)
   const told: string[] = []
-  const waits = [one.next(300_000).then(() => told.push('one')), two.next(300_000).then(() => told.push('two'))]
+  const waits = [one.next(300_000, 0).then(() => told.push('one')), two.next(300_000, 0).then(() => told.push('two'))]
 
   notices.notice('three')
   notices.notice('one')
@@ -28,32 +28,32 @@ test('a follower is told of a change of its signature, and of no other', async (
 })
 
 test('a notice of any signature is told to all who follow', async () => {
-  const notices = createSignatureNotices()
+  const notices = openSignatureNotices(nothing)
   const signal = new AbortController().signal
   using one = notices.follow('one', signal)
   using again = notices.follow('one', signal)
   using two = notices.follow('two', signal)
-  const waits = [one, again, two].map((follower) => follower.next(300_000))
+  const waits = [one, again, two].map((follower) => follower.next(300_000, 0))
   notices.notice(undefined)
   await Promise.all(waits)
 })
 
 test('a change before the wait counts, several count once, and each is told of once', async () => {
-  const notices = createSignatureNotices()
+  const notices = openSignatureNotices(nothing)
   using follower = notices.follow('one', new AbortController().signal)
   notices.notice('one')
   notices.notice('one')
-  await follower.next(300_000)
+  await follower.next(300_000, 0)
 
-  const next = follower.next(300_000)
+  const next = follower.next(300_000, 0)
   expect(await isPending(next)).toBe(true)
   notices.notice('one')
   await next
 })
 
 test('a wait ends at the latest time, and not before', async () => {
-  using follower = createSignatureNotices().follow('one', new AbortController().signal)
-  const next = follower.next(300_000)
+  using follower = openSignatureNotices(nothing).follow('one', new AbortController().signal)
+  const next = follower.next(300_000, 0)
   await vi.advanceTimersByTimeAsync(299_999)
   expect(await isPending(next)).toBe(true)
   await vi.advanceTimersByTimeAsync(1)
@@ -63,8 +63,8 @@ test('a wait ends at the latest time, and not before', async () => {
 test.each([0, 1, 3_600_000])(
   'a latest time that was %i ms ago is waited for a second, not for nothing',
   async (agoMs) => {
-    using follower = createSignatureNotices().follow('one', new AbortController().signal)
-    const next = follower.next(-agoMs)
+    using follower = openSignatureNotices(nothing).follow('one', new AbortController().signal)
+    const next = follower.next(-agoMs, 0)
     await vi.advanceTimersByTimeAsync(999)
     expect(await isPending(next)).toBe(true)
     await vi.advanceTimersByTimeAsync(1)
@@ -73,31 +73,31 @@ test.each([0, 1, 3_600_000])(
 )
 
 test('a wait is ended by the signal, with its reason, whether there was a change or not', async () => {
-  const notices = createSignatureNotices()
+  const notices = openSignatureNotices(nothing)
   const stop = new AbortController()
   using follower = notices.follow('one', stop.signal)
   using changed = notices.follow('two', stop.signal)
-  const next = follower.next(300_000)
+  const next = follower.next(300_000, 0)
   notices.notice('two')
   stop.abort(new Error('enough'))
   await expect(next).rejects.toThrow('enough')
-  await expect(changed.next(300_000)).rejects.toThrow('enough')
+  await expect(changed.next(300_000, 0)).rejects.toThrow('enough')
 })
 
 test('with a signal that was aborted before, there is no wait', async () => {
-  using follower = createSignatureNotices().follow('one', AbortSignal.abort(new Error('enough')))
-  const next = follower.next(300_000)
+  using follower = openSignatureNotices(nothing).follow('one', AbortSignal.abort(new Error('enough')))
+  const next = follower.next(300_000, 0)
   next.catch(() => {})
   expect(await isPending(next)).toBe(false)
   await expect(next).rejects.toThrow('enough')
 })
 
 test('of those who follow a signature, one may leave and the others are told', async () => {
-  const notices = createSignatureNotices()
+  const notices = openSignatureNotices(nothing)
   const signal = new AbortController().signal
   using staying = notices.follow('one', signal)
   notices.follow('one', signal)[Symbol.dispose]()
-  const next = staying.next(300_000)
+  const next = staying.next(300_000, 0)
   notices.notice('one')
   await next
 })
@@ -109,7 +109,7 @@ test('who leaves leaves nothing behind: not in the map, not at the signal', () =
   const removed: unknown[] = []
   vi.spyOn(signal, 'removeEventListener').mockImplementation((_type, listener) => void removed.push(listener))
   const maps = spiedMaps()
-  const notices = createSignatureNotices()
+  const notices = openSignatureNotices(nothing)
   const followers = Array.from({ length: 100 }, (_, n) => notices.follow(`signature-${n % 50}`, signal))
   expect(maps.sizes()).toEqual([50])
 
@@ -119,6 +119,10 @@ test('who leaves leaves nothing behind: not in the map, not at the signal', () =
   expect(added).toHaveLength(100)
   expect(removed).toEqual(added)
 })
+
+async function nothing() {
+  return []
+}
 
 /** Whether a promise has not settled, with all that could settle it done. */
 async function isPending(promise: Promise<unknown>): Promise<boolean> {
@@ -143,7 +147,7 @@ function spiedMaps() {
 }
 
 test('five read at once, the others in turn, whatever becomes of those before', async () => {
-  const { read } = createSignatureNotices()
+  const { read } = openSignatureNotices(nothing)
   const held = Array.from({ length: 7 }, () => Promise.withResolvers<number>())
   const begun: number[] = []
   const reads = held.map(({ promise }, n) =>
