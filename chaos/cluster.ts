@@ -10,6 +10,8 @@ import { type Cluster, openCluster, run } from '../src/db/postgres-cluster.ts'
 export interface ReplicatedPostgres extends AsyncDisposable {
   /** Of the one that is written to. */
   port(): number
+  /** Of the other one. */
+  standbyPort(): number
   /** Of a database on it, at another port of this machine. */
   url(database: string, port?: number): string
   restart(mode: 'fast' | 'immediate'): Promise<void>
@@ -120,6 +122,7 @@ export async function startReplicatedPostgres(dir: string): Promise<ReplicatedPo
 
   return {
     port: () => primary.port,
+    standbyPort: () => standby.port,
     url,
     async restart(mode) {
       await stop(primary, mode)

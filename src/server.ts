@@ -234,10 +234,10 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
         if (isSkewed) log.warn({ skew_ms: Math.round(skewMs) }, "clock is more than 2 s off the database's")
         else log.info("clock agrees with the database's again")
       },
-      onChange(problem) {
+      onChange(problem, error) {
         rpc.setReady(problem === undefined)
         if (problem === undefined) log.info('ready again')
-        else log.warn({ error: problem }, 'not ready')
+        else log.warn({ problem, error }, 'not ready')
       },
     }),
   )

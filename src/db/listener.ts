@@ -1,8 +1,10 @@
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
+import type { TargetSession } from '../domain/database-url.ts'
 import { givingUpSocket } from './database.ts'
 import { createServers } from './servers.ts'
+import { openSession } from './session.ts'
 
 const RECONNECT_MS = 500
 /** How often something is asked, only to see that the connection still carries. */
@@ -19,7 +21,10 @@ export function openListener(url: () => string, channels: Readonly<Record<string
   const servers = createServers(url)
 
   /** Listens on one server until the connection ends. A standby refuses LISTEN, so another one is tried. */
-  async function connect(connectionString: string): Promise<AsyncDisposable & { over: Promise<void> }> {
+  async function connect(
+    connectionString: string,
+    target: TargetSession,
+  ): Promise<AsyncDisposable & { over: Promise<void> }> {
     const client = new pg.Client({
       connectionString,
       application_name: 'signature-router listener',
@@ -33,6 +38,7 @@ export function openListener(url: () => string, channels: Readonly<Record<string
     client.on('notification', ({ channel, payload }) => channels[channel]?.(payload))
     try {
       await client.connect()
+      await openSession(client, { target, pooler: 'none', statementTimeoutMs: SILENCE_MS })
       for (const channel of Object.keys(channels)) await client.query(`LISTEN ${client.escapeIdentifier(channel)}`)
     } catch (error) {
       await client.end().catch(() => {})

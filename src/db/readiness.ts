@@ -1,21 +1,25 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { sql } from 'kysely'
 import type { Database } from './database.ts'
-import { readOnlyServer } from './storage-errors.ts'
 
 /** Whether this replica can do its work. Disposing ends the regular look at it, not the connection. */
 export interface Readiness extends AsyncDisposable {
-  /** Resolves when the database takes writes and its clock agrees with ours. Rejects with what is wrong. */
+  /** Resolves when the database takes writes and its clock agrees with ours. Rejects otherwise. */
   check(): Promise<void>
 }
+
+export type NotReady =
+  | 'the database does not answer'
+  | 'the database takes no writes'
+  | "the clock is more than 10 s off the database's"
 
 export interface ReadinessEvents {
   /** After each look: how far our clock is ahead of the database's. */
   onSkew(skewMs: number): void
-  /** Our clock has gone too far off for comfort, or is back. */
+  /** Our clock is more than 2 s off the database's, or no longer. */
   onSkewed(isSkewed: boolean, skewMs: number): void
-  /** This replica is no longer ready, for `problem`, or is so again: undefined. It counts as ready at first. */
-  onChange(problem: unknown): void
+  /** What keeps this replica from being ready is another thing now; undefined: nothing, as at first. */
+  onChange(problem: NotReady | undefined, error?: unknown): void
 }
 
 /** However many ask, the database is asked this often at most. */
@@ -39,11 +43,12 @@ export function openReadiness(
   const stop = new AbortController()
   let askedAt = Number.NEGATIVE_INFINITY
   let answer = Promise.resolve()
-  let isReady = true
+  let current: NotReady | undefined
   let isSkewed = false
 
-  async function look(): Promise<void> {
-    const began = { atMs: clock().getTime(), monotonicMs: performance.now() }
+  async function look(): Promise<NotReady | undefined> {
+    const beganAtMs = clock().getTime()
+    const began = performance.now()
     const { rows } = await within(
       ANSWER_WITHIN_MS,
       sql<{ nowMs: number; isReadOnly: boolean }>`
@@ -51,42 +56,45 @@ export function openReadiness(
           current_setting('transaction_read_only') = 'on' AS "isReadOnly"
       `.execute(db),
     )
-    const halfWayMs = (performance.now() - began.monotonicMs) / 2
-    const [{ nowMs, isReadOnly } = { nowMs: Number.NaN, isReadOnly: true }] = rows
+    const halfWayMs = (performance.now() - began) / 2
+    const { nowMs, isReadOnly } = rows[0] ?? { nowMs: Number.NaN, isReadOnly: true }
     if (isReadOnly) {
       // Elsewhere there may be one that takes writes by now.
       renew()
-      throw readOnlyServer()
+      return 'the database takes no writes'
     }
-    judge(began.atMs + halfWayMs - nowMs, halfWayMs)
+    return judge(beganAtMs + halfWayMs - nowMs, halfWayMs)
   }
 
   /** `doubtMs` is how far off the measurement may be, as the answer may have come back sooner than the question went. */
-  function judge(skewMs: number, doubtMs: number): void {
+  function judge(skewMs: number, doubtMs: number): NotReady | undefined {
     onSkew(skewMs)
     const atLeastMs = Math.abs(skewMs) - doubtMs
     if (isSkewed !== atLeastMs > SKEW_WARNING_MS) {
       isSkewed = !isSkewed
       onSkewed(isSkewed, skewMs)
     }
-    if (atLeastMs > SKEW_REFUSED_MS) throw new Error('the clock is more than 10 s off the clock of the database')
+    return atLeastMs > SKEW_REFUSED_MS ? "the clock is more than 10 s off the database's" : undefined
+  }
+
+  async function lookAndTell(): Promise<void> {
+    let error: unknown
+    const problem = await look().catch((reason): NotReady => {
+      error = reason
+      return 'the database does not answer'
+    })
+    if (problem !== current && !stop.signal.aborted) onChange(problem, error)
+    current = problem
+    if (problem) throw new Error(problem)
   }
 
   function check(): Promise<void> {
     if (performance.now() - askedAt < LEAST_BETWEEN_MS) return answer
     askedAt = performance.now()
-    answer = look()
-    answer.then(
-      () => tell(true),
-      (problem) => tell(false, problem),
-    )
+    answer = lookAndTell()
+    // Whoever asks handles it; nobody may.
+    answer.catch(() => {})
     return answer
-  }
-
-  function tell(now: boolean, problem?: unknown): void {
-    if (now === isReady || stop.signal.aborted) return
-    isReady = now
-    onChange(problem)
   }
 
   async function lookOn(): Promise<void> {

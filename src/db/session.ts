@@ -38,7 +38,8 @@ function settings(scope: 'SESSION' | 'LOCAL', statementTimeoutMs: number): strin
     lock_timeout: Math.min(LOCK_TIMEOUT_MS, statementTimeoutMs),
     idle_in_transaction_session_timeout: statementTimeoutMs,
   }
-  const all = Object.entries({ ...RELIED_ON, ...limits })
+  // The limits first: until then the others are under those of the database.
+  const all = Object.entries({ ...limits, ...RELIED_ON })
   return all.map(([name, value]) => `SET ${scope} ${name} = '${value}'`).join('; ')
 }
 

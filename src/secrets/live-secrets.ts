@@ -18,8 +18,8 @@ export interface LiveSecretsOptions {
   /** Undefined where secrets can't change: then nothing is ever read. */
   read: ((signal: AbortSignal) => Promise<Secrets>) | undefined
   everyMs: number
-  /** Called with secrets that hold other keys than before. Never rejects. */
-  findKeyProblems: (read: Secrets) => Promise<KeyProblems>
+  /** Called with secrets that hold other keys than before, before they are used. Never rejects. */
+  findKeyProblems: (next: Secrets) => Promise<KeyProblems>
   onRead: (taken: TakenOver) => void
   /** What was there before stays. */
   onError: (error: unknown) => void
@@ -43,7 +43,7 @@ export function openLiveSecrets(first: Secrets, options: LiveSecretsOptions): Li
       const found = await read(stop.signal)
       let taken = takeOver(current, found)
       if (taken.changed.some((name) => name === 'CODE_KEYS' || name === 'PII_KEYS')) {
-        taken = takeOver(current, found, await findKeyProblems(found))
+        taken = takeOver(current, found, await findKeyProblems(taken.secrets))
       }
       current = taken.secrets
       onRead(taken)

@@ -10,6 +10,7 @@ import { migrate } from '../../src/db/migrations.ts'
 import { failure, start, startApp, transaction } from '../support/app.ts'
 import { createDatabase } from '../support/database.ts'
 import { forceTable, publish, route } from '../support/routing.ts'
+import { useWholeService } from '../support/whole-service.ts'
 
 const MIGRATIONS = readdirSync(join(import.meta.dirname, '../../migrations'))
   .map((file) => basename(file, '.ts'))
@@ -48,6 +49,51 @@ test('a schema that a newer version has brought further is left as it is', async
   const db = await database('migrated')
   await sql`INSERT INTO kysely_migration (name, timestamp) VALUES ('9999_of_a_newer_version', '')`.execute(db)
   expect(await migrate(db, 'up')).toEqual([])
+})
+
+test("another application's migrations, in a schema of its own, are none of ours", async () => {
+  for (const copyOf of ['migrated', 'template0']) {
+    const db = await database(copyOf)
+    await sql`CREATE SCHEMA another`.execute(db)
+    await sql`CREATE TABLE another.kysely_migration (name text PRIMARY KEY, timestamp text NOT NULL)`.execute(db)
+    await sql`INSERT INTO another.kysely_migration VALUES ('0001_of_another', '2026-01-01')`.execute(db)
+    expect(await migrate(db, 'up')).toEqual(copyOf === 'migrated' ? [] : MIGRATIONS)
+    expect(await migrate(db, 'down')).toEqual([MIGRATIONS.at(-1)])
+    expect(await migrate(db, 'up')).toEqual([MIGRATIONS.at(-1)])
+  }
+})
+
+test("where another application's migrations are in public, ours go into the schema of the search path", async () => {
+  const url = await createDatabase(inject('postgresUrl'), randomUUID(), 'template0')
+  const { db } = open.use(openDatabase(url))
+  await sql`CREATE TABLE kysely_migration (name text PRIMARY KEY, timestamp text NOT NULL)`.execute(db)
+  await sql`INSERT INTO kysely_migration VALUES ('0001_of_another', '2026-01-01')`.execute(db)
+  await sql`CREATE SCHEMA ours`.execute(db)
+  const ours = open.use(openDatabase(`${url}?options=-c%20search_path%3Dours,public`)).db
+  expect(await migrate(ours, 'up')).toEqual(MIGRATIONS)
+  expect(await migrate(ours, 'up')).toEqual([])
+  await using app = await startApp({ DATABASE_URL: `${url}?options=-c%20search_path%3Dours,public` })
+  await start(app)
+})
+
+test('a search path without a schema that there is says so', async () => {
+  const url = await createDatabase(inject('postgresUrl'), randomUUID(), 'template0')
+  const { db } = open.use(openDatabase(`${url}?options=-c%20search_path%3Dmissing`))
+  await expect(migrate(db, 'up')).rejects.toThrow("DATABASE_URL: no schema in the role's search_path")
+})
+
+test('a role that may not change the schema can start on a migrated one, and do everything', async () => {
+  await using home = await startApp()
+  const role = `router_${randomUUID().slice(0, 8)}`
+  await sql`CREATE ROLE ${sql.id(role)} LOGIN PASSWORD 'without-ddl'`.execute(home.db)
+  await sql`REVOKE CREATE ON SCHEMA public FROM PUBLIC`.execute(home.db)
+  await sql`GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO ${sql.id(role)}`.execute(home.db)
+  await sql`GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO ${sql.id(role)}`.execute(home.db)
+  const url = Object.assign(new URL(home.env.DATABASE_URL ?? ''), { username: role, password: 'without-ddl' }).href
+  const app = await home.replica({ DATABASE_URL: url })
+  await useWholeService(app)
+  const { db } = open.use(openDatabase(url))
+  await expect(migrate(db, 'down')).rejects.toMatchObject({ code: '42501' })
 })
 
 test('migrations leave one version of the routing table, with one route, for text messages over Twilio', async () => {

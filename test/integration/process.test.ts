@@ -246,6 +246,23 @@ test.concurrent('migrate brings an empty database up to date, and takes the last
   expect(await migrate()).toEqual(done(`${last}`))
 }, 60_000)
 
+test.concurrent('in production migrate asks for the URL of the database alone', async () => {
+  const { DATABASE_URL } = await ownDatabase('template0')
+  await using missing = run(['migrate'], { NODE_ENV: 'production' })
+  const { stderr } = await missing.ended
+  expect(stderr).toBe('DATABASE_URL: is required with NODE_ENV=production; set DATABASE_URL or DATABASE_URL_FILE\n')
+
+  await using command = run(['migrate'], { NODE_ENV: 'production', DATABASE_URL })
+  expect(await command.ended).toMatchObject({ code: 0, stderr: '', stdout: expect.stringContaining('0001') })
+
+  await using vault = await startFakeVault()
+  vault.secrets.set('signature-router/database', { url: DATABASE_URL })
+  const env = { NODE_ENV: 'production', SECRETS_SOURCE: 'vault', VAULT_ADDR: vault.url, VAULT_TOKEN: vault.token }
+  await using fromVault = run(['migrate'], env)
+  expect(await fromVault.ended).toMatchObject({ code: 0, stdout: 'nothing to migrate\n' })
+  expect(vault.requests.map(({ path }) => path)).toEqual(['/v1/secret/data/signature-router/database'])
+}, 60_000)
+
 test.concurrent.for(['migrate sideways', 'serve'])('"%s" is answered with the usage', async (line) => {
   await using command = run(line.split(' '), {})
   const { code, stdout, stderr } = await command.ended

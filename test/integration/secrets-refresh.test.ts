@@ -24,6 +24,8 @@ import {
   type Webhook,
 } from '../support/webhooks.ts'
 
+/** The same in all tests: under one id the database knows one key. */
+const K2 = `k2:${randomKey()}`
 const QUICKLY = { SECRETS_REFRESH_SECONDS: '1' }
 
 let app: App
@@ -55,7 +57,7 @@ test.for(PLACES)(
 
     await place.mend()
     await haveLogged([replica], 'secrets read without a problem again')
-    const CODE_KEYS = `k2:${randomKey()},${app.env.CODE_KEYS}`
+    const CODE_KEYS = `${K2},${app.env.CODE_KEYS}`
     await place.put({ CODE_KEYS })
     await haveLogged([replica], 'secrets changed', { secrets: ['CODE_KEYS'], code_key_id: 'k2' })
   },
@@ -266,7 +268,7 @@ test('a process takes over keys from rotated files and goes on', async () => {
   const client = createClient(SignatureService, createGrpcTransport({ baseUrl: `http://127.0.0.1:${port}` }))
   const { signatureId, code } = await start({ client, sandbox: app.sandbox })
 
-  await place.put({ CODE_KEYS: `k2:${randomKey()},${app.env.CODE_KEYS}` })
+  await place.put({ CODE_KEYS: `${K2},${app.env.CODE_KEYS}` })
   await logged(/"secrets":\["CODE_KEYS"\],"code_key_id":"k2".*"msg":"secrets changed"/)
   const { signature } = await client.completeSignature({ signatureId, code, transaction: transaction() })
   expect(signature?.status).toBe(SignatureStatus.SIGNED)

@@ -120,6 +120,43 @@ test('who leaves leaves nothing behind: not in the map, not at the signal', () =
   expect(removed).toEqual(added)
 })
 
+test('without a notice a change is found by looking, once for all who follow', async () => {
+  const looks: string[][] = []
+  const positions = [
+    { signatureId: 'one', position: 5 },
+    { signatureId: 'two', position: 3 },
+    { signatureId: 'gone', position: 9 },
+  ]
+  const looked = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  await using notices = openSignatureNotices(async (ids) => {
+    looked[looks.length]?.resolve()
+    looks.push(ids)
+    if (looks.length === 1) throw new Error('the database is away')
+    return positions
+  })
+  const signal = new AbortController().signal
+  {
+    using behind = notices.follow('one', signal)
+    using level = notices.follow('one', signal)
+    using other = notices.follow('two', signal)
+    using busy = notices.follow('two', signal)
+    const told: string[] = []
+    const wait = (name: string, next: Promise<void>) => next.then(() => told.push(name))
+    const waits = [wait('level', level.next(300_000, 5)), wait('other', other.next(300_000, 3))]
+    await wait('behind', behind.next(300_000, 4))
+    await looked[1]?.promise
+    expect(told).toEqual(['behind'])
+    expect(looks).toEqual([
+      ['one', 'two'],
+      ['one', 'two'],
+    ])
+    // What happened while it was busy it sees for itself.
+    expect(await isPending(busy.next(300_000, 3))).toBe(true)
+    notices.notice(undefined)
+    await Promise.all(waits)
+  }
+}, 20_000)
+
 async function nothing() {
   return []
 }

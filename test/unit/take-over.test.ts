@@ -7,6 +7,7 @@ const key = (byte: number) => Buffer.alloc(32, byte).toString('base64')
 const ENV = {
   NODE_ENV: 'development',
   DATABASE_URL: 'postgres://router:first@db/signatures?sslmode=disable',
+  DATABASE_LISTEN_URL: 'postgres://router:first@h1:6001,h2/signatures?target_session_attrs=primary',
   TWILIO_ACCOUNT_SID: `AC${'0'.repeat(32)}`,
   TWILIO_AUTH_TOKEN: 'twilio-token',
   TWILIO_FROM_NUMBER: '+15005550006',
@@ -41,12 +42,13 @@ test.for([
   ['VONAGE_SIGNATURE_SECRET', 'first-signature-secret'],
   ['DATABASE_URL', 'postgres://router:second@db/signatures?sslmode=disable'],
   ['DATABASE_URL', 'postgres://router@db/signatures?sslmode=disable&password=second'],
+  ['DATABASE_LISTEN_URL', 'postgres://router:second@h1:6001,h2/signatures?target_session_attrs=primary'],
 ] as const)('%s is taken over and named: %s', async ([name, value]) => {
   const read = await loadConfig({ ...ENV, ...VONAGE, [name]: value })
   const taken = await after({ [name]: value }, { ...ENV, ...VONAGE })
   expect(taken).toMatchObject({ changed: [name], refused: [] })
-  const { databaseUrl, twilio, vonage, keys } = read
-  expect(taken.secrets).toMatchObject({ databaseUrl, twilio, vonage, keys })
+  const { databaseUrl, databaseListenUrl, twilio, vonage, keys } = read
+  expect(taken.secrets).toMatchObject({ databaseUrl, databaseListenUrl, twilio, vonage, keys })
 })
 
 test('the order of keys counts, as the first is current', async () => {
@@ -64,6 +66,9 @@ test.for([
   ['DATABASE_URL', 'postgres://another:first@db/signatures?sslmode=disable'],
   ['DATABASE_URL', 'postgres://router:first@db/signatures?sslmode=require'],
   ['DATABASE_URL', ''],
+  ['DATABASE_LISTEN_URL', 'postgres://router:first@h1:6001/signatures?target_session_attrs=primary'],
+  ['DATABASE_LISTEN_URL', 'postgres://router:first@h2,h1:6001/signatures?target_session_attrs=primary'],
+  ['DATABASE_LISTEN_URL', 'postgres://router:first@h1:6001,h2/signatures'],
   ['INDEX_KEY', key(9)],
   ['CODE_KEYS', `c2:${key(4)},c1:${key(9)}`],
   ['PII_KEYS', `p1:${key(9)}`],
@@ -72,8 +77,16 @@ test.for([
   expect(changed).toEqual(['TWILIO_AUTH_TOKEN'])
   expect(refused).toEqual([expect.stringMatching(new RegExp(`^${name}: `))])
   expect(refused.join()).not.toContain(value || 'nothing')
-  const { databaseUrl, keys } = await loadConfig(ENV)
-  expect(secrets).toMatchObject({ databaseUrl, keys, twilio: { authToken: 'new-token' } })
+  const { databaseUrl, databaseListenUrl, keys } = await loadConfig(ENV)
+  expect(secrets).toMatchObject({ databaseUrl, databaseListenUrl, keys, twilio: { authToken: 'new-token' } })
+})
+
+test('of the keys only those with a problem stay as they were', async () => {
+  const CODE_KEYS = `c2:${key(4)},c1:${key(1)}`
+  const read = await loadConfig({ ...ENV, CODE_KEYS, PII_KEYS: `p2:${key(5)},p1:${key(2)}` })
+  const taken = takeOver(await loadConfig(ENV), read, { CODE_KEYS: 'CODE_KEYS: c2 is another key elsewhere' })
+  expect(taken).toMatchObject({ changed: ['PII_KEYS'], refused: ['CODE_KEYS: c2 is another key elsewhere'] })
+  expect(taken.secrets.keys).toMatchObject({ code: { currentId: 'c1' }, pii: { currentId: 'p2' } })
 })
 
 test('a vendor that comes or goes needs a restart', async () => {
