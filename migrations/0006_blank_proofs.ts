@@ -16,6 +16,11 @@ const HEADERS = [
 
 const JWT = '^[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+$'
 
+/** The least UUIDv7 of an hour before the migration began. What was open by then, or came since, is younger. */
+const HOUR_AGO = sql`
+  (lpad(to_hex((extract(epoch FROM now() - interval '1 hour') * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
+`
+
 export async function up(db: Kysely<unknown>): Promise<void> {
   // Without the hash of an answer, from which the code could be found, and of its headers those that name the exchange, but
   // none with so many digits together as a code or a phone number has.
@@ -47,7 +52,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       FROM string_to_array(signature, '.') part
     $$
   `.execute(db)
-  // Before any table is locked, as it takes its time. Open challenges come later: their callers would wait for this.
+  // Takes its time, so before any table is locked and without the challenges that callers may be waiting for.
   await blank(db, { challenges: sql`status NOT IN ('PENDING', 'SENT')`, receipts: sql`true` })
 
   // The version before goes on writing as it did until it is gone.
@@ -75,7 +80,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     CREATE TRIGGER blank_old_proof BEFORE INSERT OR UPDATE ON challenge FOR EACH ROW
     WHEN (NEW.provider_proof ? 'bodySha256') EXECUTE FUNCTION blank_old_proof()
   `.execute(db)
-  await blank(db, { challenges: sql`true`, receipts: sql`received_at > now() - interval '1 minute'` })
+  await blank(db, { challenges: sql`id >= ${HOUR_AGO}`, receipts: sql`received_at > now() - interval '1 hour'` })
 
   await db.schema
     .alterTable('attempt')

@@ -107,6 +107,6 @@ function holds(text: string, secrets: RegExp[]): boolean {
     Buffer.from(run, 'base64').toString('latin1'),
     Buffer.from(run, 'hex').toString('latin1'),
   ])
-  const readings = [text, plain, plain.replaceAll(/<[^>]*>/g, ''), ...encoded]
+  const readings = [text, plain, plain.replaceAll(/<[^<>]*>/g, ''), ...encoded]
   return readings.some((reading) => secrets.some((secret) => secret.test(reading)))
 }
