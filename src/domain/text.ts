@@ -9,6 +9,14 @@ export function isPlainText(text: string): boolean {
   return !UNSAFE.test(text)
 }
 
+/** What stands for a letter or a digit that can be seen: Unicode has blank letters, such as the Hangul filler. */
+const SEEN = /(?!\p{Default_Ignorable_Code_Point})[\p{L}\p{N}]/u
+
+/** True if there is something to read in a text: a letter or a digit that shows. */
+export function isReadable(text: string): boolean {
+  return SEEN.test(text)
+}
+
 /** The length in characters, as PostgreSQL counts them. */
 export function lengthOf(text: string): number {
   return [...text].length

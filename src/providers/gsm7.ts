@@ -9,13 +9,14 @@ const SEPTETS = new Map([
   ...[...GSM_7].map((char) => [char, 1] as const),
   ...[...GSM_7_EXTENDED].map((char) => [char, 2] as const),
 ])
-/** Accents, joiners and selectors: without Latin letters of their own they show as nothing. */
-const INVISIBLE = /[\p{M}\p{Cf}]/u
+/** Accents, joiners, selectors and fillers: without Latin letters of their own they show as nothing. */
+const INVISIBLE = /[\p{M}\p{Cf}\p{Default_Ignorable_Code_Point}]/u
 const CUT = '...'
 
 /** The text with what GSM-7 lacks written in its nearest Latin letters, or as "?" where there are none. Never empty. */
 export function toGsm7(text: string): string {
-  const latin = (char: string) => anyAscii(char) || (INVISIBLE.test(char) ? '' : '?')
+  // Of what transliterations are written with, the default alphabet lacks only the backtick, as in "Hawai`i".
+  const latin = (char: string) => anyAscii(char).replaceAll('`', "'") || (INVISIBLE.test(char) ? '' : '?')
   const shown = [...text.normalize('NFC')]
     .flatMap((char) => (SEPTETS.has(char) ? char : [...latin(char)]))
     .map((char) => (SEPTETS.has(char) ? char : '?'))

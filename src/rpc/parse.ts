@@ -7,7 +7,7 @@ import type { Money } from '../../gen/google/type/money_pb.ts'
 import { type Amount, currencyDigits } from '../domain/amount.ts'
 import type { Channel } from '../domain/challenge.ts'
 import { isE164, nationalSpelling } from '../domain/phone.ts'
-import { isPlainText, lengthOf } from '../domain/text.ts'
+import { isPlainText, isReadable, lengthOf } from '../domain/text.ts'
 import type { Transaction } from '../domain/transaction.ts'
 import { type FieldViolation, invalidFields } from '../errors.ts'
 
@@ -46,6 +46,13 @@ export function text(check: Check, field: string, value: string, min: number, ma
   return check(field, value, isPlainText(value), 'must hold no control characters and no invisible formatting')
 }
 
+/** A text that the customer is shown. */
+function readable(check: Check, field: string, value: string, max: number): string {
+  const isEmpty = isPlainText(value) && value.trim() !== '' && lengthOf(value) <= max && !isReadable(value)
+  check(field, value, !isEmpty, 'must have a letter or a digit that can be seen')
+  return text(check, field, value, 1, max)
+}
+
 export function uuid(check: Check, field: string, value: string): string {
   return check(field, value, isUuid(value), 'must be a UUID')
 }
@@ -74,8 +81,8 @@ export function transaction(check: Check, value: ProtoTransaction | undefined): 
   if (!value) return { amount: NOTHING, payeeName, payeeAccount, transactionType, reference }
   return {
     amount: amount(check, value.amount),
-    payeeName: text(check, 'transaction.payee_name', payeeName, 1, 140),
-    payeeAccount: text(check, 'transaction.payee_account', payeeAccount, 1, 64),
+    payeeName: readable(check, 'transaction.payee_name', payeeName, 140),
+    payeeAccount: readable(check, 'transaction.payee_account', payeeAccount, 64),
     transactionType: text(check, 'transaction.transaction_type', transactionType, 0, 64),
     reference: text(check, 'transaction.reference', reference, 0, 140),
   }

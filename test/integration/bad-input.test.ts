@@ -203,6 +203,18 @@ test.each(TEXTS)('%s holds no control characters and nothing that turns the text
   }
 })
 
+test('a payee with nothing to see is refused, in its name and in its account', async () => {
+  // A blank Braille pattern, a Hangul filler, a joiner of graphemes, all at once; and what is no letter and no digit.
+  for (const text of ['\u2800', '\u3164', '\u034f', '\u2800\u3164\uffa0 \u115f', '...', '?!', '\u{1f98a}']) {
+    for (const field of ['payeeName', 'payeeAccount']) {
+      const error = await refusedStart({ transaction: transaction({ [field]: text }) })
+      expect(error).toMatchObject(
+        invalid(field === 'payeeName' ? 'transaction.payee_name' : 'transaction.payee_account'),
+      )
+    }
+  }
+})
+
 test.each(TEXTS)(
   '%s is refused when it is too long by one character, of one byte or of four',
   async (field, max, request) => {
@@ -217,8 +229,8 @@ test('every text may be as long as it is allowed to be, counted in characters', 
     idempotencyKey: unit.repeat(255),
     customerId: unit.repeat(128),
     transaction: transaction({
-      payeeName: unit.repeat(140),
-      payeeAccount: unit.repeat(64),
+      payeeName: `x${unit.repeat(139)}`,
+      payeeAccount: `x${unit.repeat(63)}`,
       transactionType: unit.repeat(64),
       reference: unit.repeat(140),
     }),
@@ -394,7 +406,7 @@ test('whichever fields are wrong together, they are named and no others', async 
       return choices[random(choices.length)] as T
     }
     const text = (path: string, max: number, ...broken: string[]) =>
-      field(path, ['x', '🦊'.repeat(max)], ['x'.repeat(max + 1), '\0', 'a\u202e', ...broken])
+      field(path, ['x', `x${'🦊'.repeat(max - 1)}`], ['x'.repeat(max + 1), '\0', 'a\u202e', ...broken])
     const request: Start = {
       idempotencyKey: text('idempotency_key', 255, ''),
       customerId: text('customer_id', 128, ''),
@@ -411,8 +423,8 @@ test('whichever fields are wrong together, they are named and no others', async 
           units: field('transaction.amount.units', [1n, 2n ** 63n - 1n], [-1n, -(2n ** 63n)]),
           nanos: field('transaction.amount.nanos', [0, 990_000_000], [-1, 1_000_000_000, 2 ** 31 - 1, -(2 ** 31)]),
         },
-        payeeName: text('transaction.payee_name', 140, ''),
-        payeeAccount: text('transaction.payee_account', 64, ''),
+        payeeName: text('transaction.payee_name', 140, '', '\u2800'),
+        payeeAccount: text('transaction.payee_account', 64, '', '\u3164'),
         transactionType: text('transaction.transaction_type', 64),
         reference: text('transaction.reference', 140),
       },

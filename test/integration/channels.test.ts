@@ -46,8 +46,8 @@ const PATHS: Path[] = [
     id: /^CA[0-9a-f]{32}$/,
     requestId: /^RQ/,
     told: ({ form }) => form.get('Twiml') ?? '',
-    en: /<Say language="en-GB">Pay 125\.50 euros to ACME Ltd\? Your code to sign is:<\/Say>/,
-    es: /<Say language="es-ES">Pagar 125,50 euros a ACME Ltd\. Su clave para firmar es:<\/Say>/,
+    en: /<Say language="en-GB">Pay 125\.50 euros to "ACME Ltd", account ending in 1 3 3 2\? Your code to sign is:<\/Say>/,
+    es: /<Say language="es-ES">Pagar 125,50 euros a "ACME Ltd", cuenta terminada en 1 3 3 2\. Su clave para firmar es:<\/Say>/,
   },
   {
     provider: 'vonage-sms',
@@ -57,8 +57,8 @@ const PATHS: Path[] = [
     id: /^[0-9a-f-]{36}$/,
     requestId: /^[0-9a-f-]{36}$/,
     told: ({ json }) => (json as { text: string }).text,
-    en: /^Pay 125\.50 EUR to ACME Ltd\? Your code to sign: \d{6}\./,
-    es: /^Pagar 125,50 EUR a ACME Ltd\. Su clave para firmar: \d{6}\./,
+    en: /^Pay 125\.50 EUR to "ACME Ltd", account \.\.\.1332\? Your code to sign: \d{6}\./,
+    es: /^Pagar 125,50 EUR a "ACME Ltd", cuenta \.\.\.1332\. Su clave para firmar: \d{6}\./,
   },
   {
     provider: 'fcm-push',
@@ -68,8 +68,8 @@ const PATHS: Path[] = [
     id: /^projects\/.+\/messages\/.+$/,
     requestId: /^$/,
     told: ({ json }) => (json as { message: { data: { text: string } } }).message.data.text,
-    en: /^Pay 125\.50 EUR to ACME Ltd\?$/,
-    es: /^¿Pagar 125,50 EUR a ACME Ltd\?$/,
+    en: /^Pay 125\.50 EUR to "ACME Ltd", account \.\.\.1332\?$/,
+    es: /^¿Pagar 125,50 EUR a "ACME Ltd", cuenta \.\.\.1332\?$/,
   },
 ]
 
@@ -152,7 +152,7 @@ test('a call says amount and payee, then the code digit by digit, all of it twic
   expect(form?.get('To')).toBe(PHONE)
   expect(digits).toMatch(/^(\d{6})\1$/)
   expect(app.sandbox.messages[0]?.body).toBe(
-    `${[1, 2].map(() => `Pay 125.50 euros to ACME Ltd? Your code to sign is: ${[...digits.slice(0, 6)].join(' ')}`).join(' Once more. ')} Never share this code. Goodbye.`,
+    `${[1, 2].map(() => `Pay 125.50 euros to "ACME Ltd", account ending in 1 3 3 2? Your code to sign is: ${[...digits.slice(0, 6)].join(' ')}`).join(' Once more. ')} Never share this code. Goodbye.`,
   )
 })
 
@@ -170,7 +170,8 @@ test('a push is a data message with the ids, a text without the code, and the co
     challenge_id: challenge?.id,
     amount: '125.50 EUR',
     payee: 'ACME Ltd',
-    text: 'Pay 125.50 EUR to ACME Ltd?',
+    account: '1332',
+    text: 'Pay 125.50 EUR to "ACME Ltd", account ...1332?',
     code: expect.stringMatching(/^\d{6}$/),
     expires_at: expect.stringMatching(/^\d{4}-.*Z$/),
   })

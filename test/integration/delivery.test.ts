@@ -19,14 +19,18 @@ test('a code goes out in one message that names the transaction and is valid as 
   const form = app.sandbox.calls[0]?.form
   expect(form?.get('To')).toBe(PHONE)
   expect(form?.get('From')).toBe('+15005550006')
-  expect(form?.get('Body')).toMatch(/^Pay 125\.50 EUR to ACME Ltd\? Your code to sign: \d{6}\. Valid for 5 min\./)
+  expect(form?.get('Body')).toMatch(
+    /^Pay 125\.50 EUR to "ACME Ltd", account \.\.\.1332\? Your code to sign: \d{6}\. Valid for [45] min\./,
+  )
   expect(['300', '299']).toContain(form?.get('ValidityPeriod'))
 })
 
 test('a code goes out in the language of the locale', async () => {
   await app.client.startSignature(startRequest({ locale: 'es-ES' }))
 
-  expect(app.sandbox.messages[0]?.body).toMatch(/^Pagar 125,50 EUR a ACME Ltd\. Su clave para firmar: \d{6}\./)
+  expect(app.sandbox.messages[0]?.body).toMatch(
+    /^Pagar 125,50 EUR a "ACME Ltd", cuenta \.\.\.1332\. Su clave para firmar: \d{6}\./,
+  )
 })
 
 test('the time that a code is valid is set for all: challenge, message and provider', async () => {
@@ -35,7 +39,7 @@ test('the time that a code is valid is set for all: challenge, message and provi
   const { challenge } = await replica.client.startSignature(startRequest())
 
   expect(['120', '119']).toContain(app.sandbox.calls[0]?.form.get('ValidityPeriod'))
-  expect(app.sandbox.messages[0]?.body).toContain('Valid for 2 min')
+  expect(app.sandbox.messages[0]?.body).toMatch(/ Valid for (119 s|2 min)\./)
   const { created_at, expires_at } = await challengeRow(challenge?.id)
   expect(expires_at.getTime() - created_at.getTime()).toBe(120_000)
 })

@@ -56,7 +56,7 @@ test('a start sends the code and answers with the whole signature and challenge'
   expect(app.sandbox.calls).toHaveLength(1)
   const sent = Object.fromEntries(app.sandbox.calls[0]?.form ?? [])
   expect(sent).toMatchObject({ To: PHONE, From: '+15005550006' })
-  expect(sent.Body).toMatch(/125\.50 EUR to ACME Ltd.* [0-9]{6}/)
+  expect(sent.Body).toMatch(/125\.50 EUR to "ACME Ltd".* [0-9]{6}/)
   expect(Number(sent.ValidityPeriod)).toBeGreaterThan(290)
   expect(Number(sent.ValidityPeriod)).toBeLessThanOrEqual(300)
 
@@ -114,7 +114,7 @@ test('a start writes every fact of it, the phone number and customer only under 
   expect(unseal(keys.pii, { keyId: 'p1', ciphertext }, signature.id)).toBe(PHONE)
 
   const [message] = app.sandbox.messages
-  expect(message?.body).toMatch(/^Pagar 125,50 EUR a ACME Ltd/)
+  expect(message?.body).toMatch(/^Pagar 125,50 EUR a "ACME Ltd"/)
   expect(await row(app, 'challenge', challenge.id)).toMatchObject({
     signature_id: signature.id,
     channel: 'SMS',

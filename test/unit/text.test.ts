@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { isPlainText, lengthOf } from '../../src/domain/text.ts'
+import { isPlainText, isReadable, lengthOf } from '../../src/domain/text.ts'
 
 test.for([
   '',
@@ -48,6 +48,17 @@ test('of all characters, those that Unicode calls controls, separators of lines 
   }
   expect(wronglyJudged).toEqual([])
 })
+
+test.for(['A', '7', 'é', '株', 'ش', '\u3164A', '5 \u2800', 'Ⅻ'])('in %j there is something to read', (text) => {
+  expect(isReadable(text)).toBe(true)
+})
+
+test.for(['', ' ', '-', '\u2800', '\u3164', '\u115f\u1160', '\uffa0', '\u034f', '\ufe0f', '\u0301', '\u{e0041}', '😀'])(
+  'in %j there is nothing to read',
+  (text) => {
+    expect(isReadable(text)).toBe(false)
+  },
+)
 
 test('a length counts characters, not UTF-16 units', () => {
   expect(lengthOf('')).toBe(0)

@@ -1,8 +1,10 @@
+import anyAscii from 'any-ascii'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { formatAmount } from '../../src/domain/amount.ts'
 import { isPlainText } from '../../src/domain/text.ts'
 import type { Transaction } from '../../src/domain/transaction.ts'
+import { toGsm7 } from '../../src/providers/gsm7.ts'
 import { pushTexts, smsText, voiceTwiml } from '../../src/providers/texts.ts'
 
 const CODE = '012345'
@@ -88,11 +90,13 @@ function cases(payee: fc.Arbitrary<string>) {
   })
 }
 
-/** The payee as the message shows it. */
+/** What the message shows between its quotation marks. */
 function shown(payeeName: string, locale = 'en'): string {
   const text = smsText(CODE, transaction(payeeName), locale, 300)
   const [, payee] =
-    /^Pay 125\.50 EUR to (.*)\? Your code/s.exec(text) ?? /^Pagar 125,50 EUR a (.*)\. Su clave/s.exec(text) ?? []
+    /^Pay 125\.50 EUR to "([^"]*)", account \.\.\.1332\? Your code/.exec(text) ??
+    /^Pagar 125,50 EUR a "([^"]*)", cuenta \.\.\.1332\. Su clave/.exec(text) ??
+    []
   if (payee === undefined) throw new Error(`no payee in: ${text}`)
   return payee
 }
@@ -100,13 +104,13 @@ function shown(payeeName: string, locale = 'en'): string {
 describe('a text message', () => {
   test('reads so in English', () => {
     expect(smsText(CODE, transaction('ACME Ltd'), 'en', 300)).toBe(
-      'Pay 125.50 EUR to ACME Ltd? Your code to sign: 012345. Valid for 5 min. Never share it.',
+      'Pay 125.50 EUR to "ACME Ltd", account ...1332? Your code to sign: 012345. Valid for 5 min. Never share it.',
     )
   })
 
   test('reads so in Spanish', () => {
     expect(smsText(CODE, transaction('ACME Ltd'), 'es', 300)).toBe(
-      'Pagar 125,50 EUR a ACME Ltd. Su clave para firmar: 012345. Caduca en 5 min. No la comparta.',
+      'Pagar 125,50 EUR a "ACME Ltd", cuenta ...1332. Su clave para firmar: 012345. Caduca en 5 min. No la comparta.',
     )
   })
 
@@ -114,7 +118,7 @@ describe('a text message', () => {
     expect(smsText(CODE, transaction('ACME Ltd'), locale, 300)).toMatch(/^Pagar /)
   })
 
-  test.for(['en', 'en-GB', 'de', 'ca-ES', 'eu', 'zh-Hant-TW', 'und', 'tlh', 'est', 'tostring'])(
+  test.for(['en', 'en-GB', 'de', 'ca-AD', 'eu', 'zh-Hant-TW', 'und', 'tlh', 'est', 'tostring'])(
     '%s is English, or has no text of its own and gets the English one',
     (locale) => {
       expect(smsText(CODE, transaction('ACME Ltd'), locale, 300)).toMatch(/^Pay 125\.50 EUR /)
@@ -122,16 +126,38 @@ describe('a text message', () => {
   )
 
   test.for([
-    [600, 10],
-    [300, 5],
-    [286, 5],
-    [60, 1],
-    [29, 1],
-    [1, 1],
-    [0, 1],
-  ] as const)('with %i seconds left it is valid for %i min', ([secondsLeft, minutes]) => {
-    expect(smsText(CODE, transaction('ACME Ltd'), 'en', secondsLeft)).toContain(` Valid for ${minutes} min.`)
-    expect(smsText(CODE, transaction('ACME Ltd'), 'es', secondsLeft)).toContain(` Caduca en ${minutes} min.`)
+    ['es', '12.500,50', '1234,50'],
+    ['es-ES', '12.500,50', '1234,50'],
+    ['es-MX', '12,500.50', '1,234.50'],
+    ['es-419', '12,500.50', '1,234.50'],
+    ['es-US', '12,500.50', '1,234.50'],
+    ['es-AR', '12.500,50', '1.234,50'],
+    // Spaces that do not break are none of GSM-7's.
+    ['es-CR', '12 500,50', '1 234,50'],
+    ['en-ZA', '12 500,50', '1 234,50'],
+    ['en-CH', "12'500.50", "1'234.50"],
+    ['en-IN', '12,500.50', '1,234.50'],
+    ['de', '12,500.50', '1,234.50'],
+    ['de-DE', '12.500,50', '1.234,50'],
+    ['zh-Hant-TW', '12,500.50', '1,234.50'],
+  ] as const)("in %s an amount is written as in the locale's region: %s, %s", ([locale, tenThousands, thousands]) => {
+    const text = (units: bigint) => smsText(CODE, transaction('ACME', { currency: 'MXN', units }), locale, 300)
+    expect(text(12_500n)).toMatch(new RegExp(`^(?:Pay|Pagar) ${tenThousands} MXN `))
+    expect(text(1_234n)).toMatch(new RegExp(`^(?:Pay|Pagar) ${thousands} MXN `))
+  })
+
+  test.for([
+    [600, '10 min'],
+    [300, '5 min'],
+    [299, '4 min'],
+    [120, '2 min'],
+    [119, '119 s'],
+    [90, '90 s'],
+    [30, '30 s'],
+    [1, '1 s'],
+  ] as const)('with %i seconds left it is valid for %s: never for more', ([secondsLeft, validity]) => {
+    expect(smsText(CODE, transaction('ACME Ltd'), 'en', secondsLeft)).toContain(` Valid for ${validity}.`)
+    expect(smsText(CODE, transaction('ACME Ltd'), 'es', secondsLeft)).toContain(` Caduca en ${validity}.`)
   })
 
   test.for([
@@ -142,7 +168,8 @@ describe('a text message', () => {
     ['François Ça', 'Francois Ça'],
     ['Łódź Čapek', 'Lodz Capek'],
     ['ООО «Ромашка»', 'OOO <<Romashka>>'],
-    ['“ACME” – L’Été…', '"ACME" - L\'Été...'],
+    ['“ACME” – L’Été…', "'ACME' - L'Été..."],
+    ['Hawaiʻi ʿAlī', "Hawai'i 'Ali"],
     ['５００ Ｙｅｎ', '500 Yen'],
     ['€uro [1] {2} ~^|\\', '€uro [1] {2} ~^|\\'],
   ] as const)('the payee %s is shown as %s', ([payee, expected]) => {
@@ -158,6 +185,7 @@ describe('a text message', () => {
   test('what no Latin letters are known for is shown as question marks, so that a payee never vanishes', () => {
     expect(shown('\u{10950}\u{10951}')).toBe('??')
     expect(shown('A\u{f0000}B')).toBe('A?B')
+    expect(shown('A\u3164B\u034f')).toBe('AB')
     expect(shown('\u0301')).not.toBe('')
     expect(shown('\u200d\u200b')).not.toBe('')
   })
@@ -181,8 +209,9 @@ describe('a text message', () => {
   })
 
   test('a cut leaves no space before the dots', () => {
-    const payee = `${'A'.repeat(30)}${' '.repeat(100)}B`
-    expect(shown(payee)).toBe(`${'A'.repeat(30)}...`)
+    const room = 160 - septets(smsText(CODE, transaction('A'), 'en', 300)) + 1
+    const kept = 'A'.repeat(room - 4)
+    expect(shown(`${kept} ${'B'.repeat(20)}`)).toBe(`${kept}...`)
   })
 
   test('a payee of 140 emoji with long names does not hold the process up', () => {
@@ -192,23 +221,35 @@ describe('a text message', () => {
     expect(performance.now() - startedMs).toBeLessThan(2_000)
   })
 
+  test('what any character is transliterated to, GSM-7 has', () => {
+    const beyond: string[] = []
+    for (let codePoint = 0x20; codePoint <= 0x10ffff; codePoint++) {
+      const char = codePoint >= 0xd800 && codePoint <= 0xdfff ? '' : String.fromCodePoint(codePoint)
+      if (isPlainText(char) && Number.isNaN(septets(anyAscii(char)))) beyond.push(char)
+    }
+    expect(beyond.length).toBeGreaterThan(100)
+    expect(beyond.filter((char) => !/^[^?]+$/.test(toGsm7(char)))).toEqual([])
+  })
+
   test('is one segment of GSM-7 whatever it tells of, code and amount whole, and in this order', () => {
     const shapes = {
-      en: /^Pay (.+? [A-Z]{3}) to (.*)\? Your code to sign: (\d{6})\. Valid for (\d+) min\. Never share it\.$/s,
-      es: /^Pagar (.+? [A-Z]{3}) a (.*)\. Su clave para firmar: (\d{6})\. Caduca en (\d+) min\. No la comparta\.$/s,
+      en: /^Pay (.+? [A-Z]{3}) to "([^"]*)", account \.\.\.1332\? Your code to sign: (.{6})\. Valid for (\d+ min)\. Never share it\.$/,
+      es: /^Pagar (.+? [A-Z]{3}) a "([^"]*)", cuenta \.\.\.1332\. Su clave para firmar: (.{6})\. Caduca en (\d+ min)\. No la comparta\.$/,
     }
     const seen = { whole: 0, cut: 0 }
 
     // The last letter tells whether the payee was cut.
     fc.assert(
-      fc.property(cases(payees(139).map((payee) => `${payee}@`)), ({ code, payeeName, amount, language }) => {
+      fc.property(cases(payees(138).map((payee) => `${payee} §`)), ({ code, payeeName, amount, language }) => {
         const text = smsText(code, transaction(payeeName, amount), language, 600)
 
         expect(septets(text)).toBeLessThanOrEqual(160)
-        const [, shownAmount, shownPayee = '', shownCode, minutes] = shapes[language].exec(text) ?? []
-        expect([shownAmount, shownCode, minutes]).toEqual([formatAmount(amount, language), code, '10'])
-        expect(shownPayee).toMatch(/(@|\.\.\.)$/)
-        seen[shownPayee.endsWith('@') ? 'whole' : 'cut'] += 1
+        const [, shownAmount, shownPayee = '', shownCode, validity] = shapes[language].exec(text) ?? []
+        expect([shownAmount, shownCode, validity]).toEqual([formatAmount(amount, language), code, '10 min'])
+        expect(shownPayee).toMatch(/(§|\.\.\.)$/)
+        seen[shownPayee.endsWith('§') ? 'whole' : 'cut'] += 1
+        // Any six characters may stand for the code.
+        expect(smsText('######', transaction(payeeName, amount), language, 600)).toBe(text.replace(code, '######'))
       }),
       { numRuns: 1_000 },
     )
@@ -217,13 +258,197 @@ describe('a text message', () => {
   })
 })
 
+describe('a payee', () => {
+  test.for([
+    ['AMAZON.ES', 'AMAZON. ES'],
+    ['Booking.com', 'Booking. com'],
+    ['1234567 Ontario Ltd', '...4567 Ontario Ltd'],
+    ['12345 Ontario Ltd', '12345 Ontario Ltd'],
+    ["L'Oréal S.A.", "L'Oréal S.A."],
+    ['J.P. Morgan & Co.', 'J.P. Morgan & Co.'],
+    ['24/7 Shop c/o 7-Eleven', '24/7 Shop c/o 7-Eleven'],
+    ['Re:Invent', 'Re: Invent'],
+    ['ACME. FRAUD ALERT: cancel at https://bank-secure.example', 'ACME. FRAUD ALERT: cancel at bank-secure. example'],
+    ['http://evil.example/a?b=c#d now', 'evil. example now'],
+    ['hthttps://tps://evil.example', 'evil. example'],
+    ['bit.ly/abc', 'bit. ly'],
+    ['mailto:a.b@evil.example', 'mailto: a.b @ evil. example'],
+    ['192.0.2', '192.0.2'],
+    ['1.1.1.1', '1. 1.1.1'],
+    ['evil.example?a#b', 'evil. example?a#b'],
+    ['Call +34 (600) 111-222 now', 'Call ...1222 now'],
+    ['tel:112233', 'tel: ...2233'],
+    ['Your code to sign: 999999', 'Your code to sign: ...9999'],
+    ['Code 9-9-9-9-9-9.', 'Code ...9999.'],
+    ['１２３４５６', '...3456'],
+    ['٠١٢٣٤٥', '...2345'],
+    ['𝟏𝟐𝟑𝟒𝟓𝟔 ①②③④⑤⑥', '...3456'],
+    ['evil。example', 'evil. example'],
+    ['𝐞𝐯𝐢𝐥．𝐜𝐨𝐦', 'evil. com'],
+    ['ACME", account ...9999? "', "ACME', account ...9999? '"],
+    ["ACME'', to ``X´´", "ACME', to 'X'"],
+    ['A   B', 'A B'],
+    ['https://', '?'],
+  ] as const)('%s is shown so that nothing in it works: %s', ([payee, expected]) => {
+    expect(shown(payee)).toBe(expected)
+  })
+
+  test('keeps its letters in a push, and nothing in it works there either', () => {
+    const payee = (name: string) => pushTexts(transaction(name), 'en').payee
+    expect(payee('Ελληνική Τράπεζα')).toBe('Ελληνική Τράπεζα')
+    expect(payee('пример.рф/путь ١٢٣٤٥٦')).toBe('пример. рф ...٣٤٥٦')
+    expect(payee('例え。テスト')).toBe('例え。 テスト')
+    expect(payee('evil.c\u200dom')).toBe('evil. c\u200dom')
+    expect(payee('“ACME”')).toBe("'ACME'")
+  })
+
+  test("'s account is told by its last four letters and digits, whatever stands between them", () => {
+    const account = (payeeAccount: string) => {
+      const told = { ...transaction('ACME'), payeeAccount }
+      const [, last] = /account \.\.\.(.*)\? Your/.exec(smsText(CODE, told, 'en', 300)) ?? []
+      expect(pushTexts(told, 'en')).toMatchObject({
+        account: last,
+        text: expect.stringContaining(`account ...${last}?`),
+      })
+      return last
+    }
+    expect(account('ES91 2100 0418 4502 0005 1332')).toBe('1332')
+    expect(account('GB-12-ab.c')).toBe('2abc')
+    expect(account('7')).toBe('7')
+    expect(account('９８７６５')).toBe('8765')
+    expect(account('Счёт')).toBe('chet')
+  })
+
+  test('of two accounts under one name gives two texts, and so do two names over one account', () => {
+    const names = [
+      'AMAZON.ES',
+      'Booking.com',
+      '1234567 Ontario Ltd',
+      '7654321 Ontario Ltd',
+      'ACME Ltd',
+      'ACME S.A.',
+      '株式会社',
+    ]
+    const accounts = ['ES9121000418450200051332', 'ES7921000813610123456789']
+    const all = names.flatMap((name) => accounts.map((payeeAccount) => ({ ...transaction(name), payeeAccount })))
+    for (const text of [
+      (each: Transaction) => smsText(CODE, each, 'en', 300),
+      (each: Transaction) => voiceTwiml(CODE, each, 'en'),
+      (each: Transaction) => pushTexts(each, 'en').text,
+    ]) {
+      expect(new Set(all.map(text)).size).toBe(all.length)
+    }
+  })
+
+  test('never works, whatever it is made of, in a text or in a push: no link, no call, no second code', () => {
+    fc.assert(
+      fc.property(cases(hostile()), ({ code, payeeName, amount, language }) => {
+        const told = transaction(payeeName, amount)
+        const text = smsText(code, told, language, 300)
+        expect(text.match(/\d{6,}/g)).toEqual([code])
+        expect(septets(text)).toBeLessThanOrEqual(160)
+        const push = pushTexts(told, language)
+        expect(push.text).not.toMatch(/\p{Nd}{6}/u)
+        expect(text.match(/"/g)).toHaveLength(2)
+        expect(push.text.match(/["“”„‟″]/g)).toHaveLength(2)
+        // Whatever the amount is, it is the customer's own.
+        const shownAmount = formatAmount(amount, language)
+        for (const around of [
+          text.replace(shownAmount, '').replace(code, ''),
+          push.text.replace(shownAmount, ''),
+          push.payee,
+        ]) {
+          for (const [what, works] of Object.entries(WORKS)) expect(around, what).not.toMatch(works)
+        }
+      }),
+      { numRuns: 2_000 },
+    )
+  })
+})
+
+/** What phones and mail programs make something of that can be touched. */
+const WORKS = {
+  'a link with a scheme': /\w:\/\//,
+  'a scheme without slashes': /(?:mailto|tel|sms|market|javascript):[^\s".]/i,
+  'a host': /[\p{L}\p{N}_-][.。．｡]\p{L}{2,}/u,
+  'an address of four numbers': /\d+\.\d+\.\d+\.\d+/,
+  'a mail address': /[^\s"]@[^\s".]/,
+  'a telephone number': /\p{Nd}(?:[ ./()+_,·-]{0,3}\p{Nd}){5}/u,
+  'a new line': /[\n\r\u2028\u2029]/,
+}
+
+/** Payees made of pieces that work, of their separators, and of anything else. */
+function hostile(): fc.Arbitrary<string> {
+  const pieces = fc.constantFrom(
+    ...[
+      'https://',
+      'http:',
+      '//',
+      'tel:',
+      'mailto:',
+      'www.',
+      '.com',
+      '.es/',
+      '.рф',
+      'evil',
+      'bank-secure.example',
+      'x@y.es',
+    ],
+    ...[
+      '1',
+      '22',
+      '600111222',
+      '+34',
+      '(0)',
+      '１２３',
+      '٠١٢',
+      '①②',
+      '𝟗𝟗',
+      '.',
+      '。',
+      '．',
+      '․',
+      '@',
+      ':',
+      '/',
+      '?',
+      '#',
+      '"',
+    ],
+    ...[
+      '“',
+      '”',
+      "''",
+      ' ',
+      '-',
+      '\u200d',
+      '\u0301',
+      '\u3164',
+      '\u2800',
+      '\u00a0',
+      'Your code to sign: ',
+      'ACME',
+      'é',
+      '株',
+    ],
+  )
+  return fc.oneof(
+    fc.array(pieces, { minLength: 1, maxLength: 24 }).map((all) => [...all.join('')].slice(0, 140).join('')),
+    payees(140),
+  )
+}
+
 describe('a call', () => {
   test('says so in English', () => {
     expect(heard(voiceTwiml(CODE, transaction('ACME & Sons'), 'en'))).toEqual({
       language: 'en-GB',
       said: [
-        ...['Pay 125.50 euros to ACME & Sons? Your code to sign is:', ...CODE],
-        ...['Once more.', 'Pay 125.50 euros to ACME & Sons? Your code to sign is:', ...CODE],
+        ...['Pay 125.50 euros to "ACME & Sons", account ending in 1 3 3 2? Your code to sign is:', ...CODE],
+        ...[
+          'Once more.',
+          'Pay 125.50 euros to "ACME & Sons", account ending in 1 3 3 2? Your code to sign is:',
+          ...CODE,
+        ],
         'Never share this code. Goodbye.',
       ],
     })
@@ -233,8 +458,12 @@ describe('a call', () => {
     expect(heard(voiceTwiml(CODE, transaction('Peña Muñoz'), 'es-MX'))).toEqual({
       language: 'es-ES',
       said: [
-        ...['Pagar 125,50 euros a Peña Muñoz. Su clave para firmar es:', ...CODE],
-        ...['Repetimos.', 'Pagar 125,50 euros a Peña Muñoz. Su clave para firmar es:', ...CODE],
+        ...['Pagar 125,50 euros a "Peña Muñoz", cuenta terminada en 1 3 3 2. Su clave para firmar es:', ...CODE],
+        ...[
+          'Repetimos.',
+          'Pagar 125,50 euros a "Peña Muñoz", cuenta terminada en 1 3 3 2. Su clave para firmar es:',
+          ...CODE,
+        ],
         'No comparta esta clave. Adiós.',
       ],
     })
@@ -254,14 +483,16 @@ describe('a call', () => {
   })
 
   test('says a payee in Latin letters, and one that would become very long not to its end', () => {
-    expect(heard(voiceTwiml(CODE, transaction('Łódź ООО'), 'en')).said[0]).toContain(' to Lodz OOO? ')
-    const payee = / to (.*)\? Your/.exec(heard(voiceTwiml(CODE, transaction('\u{1faf0}'.repeat(140)), 'en')).said[0])
+    expect(heard(voiceTwiml(CODE, transaction('Łódź ООО'), 'en')).said[0]).toContain(' to "Lodz OOO", ')
+    const payee = / to "(.*)", account/.exec(
+      heard(voiceTwiml(CODE, transaction('\u{1faf0}'.repeat(140)), 'en')).said[0],
+    )
     expect(payee?.[1]).toMatch(/^.{137}\.\.\.$/)
   })
 
   test('takes a payee for words, whatever it looks like', () => {
-    const payeeName = '</Say><Hangup/><Say language="en-GB"> & &amp; <![CDATA[ ]]> <!-- "x\''
-    expect(heard(voiceTwiml(CODE, transaction(payeeName), 'en')).said[0]).toContain(` to ${payeeName}? `)
+    const payeeName = "</Say><Hangup/><Say language='en-GB'> & &amp; <![CDATA[ ]]> <!-- x'"
+    expect(heard(voiceTwiml(CODE, transaction(payeeName), 'en')).said[0]).toContain(` to "${payeeName}", `)
   })
 
   test('is TwiML of at most 4,000 characters whatever it tells of, with amount and payee before each digit, twice', () => {
@@ -275,7 +506,7 @@ describe('a call', () => {
         const [ask = '', ...digits] = said.slice(0, 7)
         expect(digits.join('')).toBe(code)
         expect(said.slice(8, 15)).toEqual([ask, ...digits])
-        const shape = { en: /^Pay [\d,.]+ \D+ to (.+)\? Your code/s, es: /^Pagar [\d,.]+ \D+ a (.+)\. Su clave/s }
+        const shape = { en: /^Pay [\d,.]+ \D+ to "(.+)", account/, es: /^Pagar [\d,.]+ \D+ a "(.+)", cuenta/ }
         expect(septets(shape[language].exec(ask)?.[1] ?? '\0')).toBeLessThanOrEqual(140)
       }),
       { numRuns: 1_000 },
@@ -285,22 +516,22 @@ describe('a call', () => {
 
 describe('a push message', () => {
   test.for([
-    ['en-GB', '125.50 EUR', 'Pay 125.50 EUR to ACME Ltd?'],
-    ['es', '125,50 EUR', '¿Pagar 125,50 EUR a ACME Ltd?'],
-    ['de', '125.50 EUR', 'Pay 125.50 EUR to ACME Ltd?'],
+    ['en-GB', '125.50 EUR', 'Pay 125.50 EUR to "ACME Ltd", account ...1332?'],
+    ['es', '125,50 EUR', '¿Pagar 125,50 EUR a "ACME Ltd", cuenta ...1332?'],
+    ['de', '125.50 EUR', 'Pay 125.50 EUR to "ACME Ltd", account ...1332?'],
   ] as const)('reads so in %s', ([locale, amount, text]) => {
-    expect(pushTexts(transaction('ACME Ltd'), locale)).toEqual({ amount, payee: 'ACME Ltd', text })
+    expect(pushTexts(transaction('ACME Ltd'), locale)).toEqual({ amount, payee: 'ACME Ltd', account: '1332', text })
   })
 
-  test('shows amount and payee whole, as they were written, in 1,500 bytes at most', () => {
+  test('shows amount and payee whole, in 1,500 bytes at most', () => {
+    const longest = fc.constantFrom('\ufdfa'.repeat(140), '\u{1faf0}'.repeat(140))
     fc.assert(
-      fc.property(cases(payees(140)), ({ payeeName, amount, language }) => {
+      fc.property(cases(fc.oneof(payees(140), longest)), ({ payeeName, amount, language }) => {
         const texts = pushTexts(transaction(payeeName, amount), language)
 
         const shownAmount = formatAmount(amount, language)
-        expect(texts).toMatchObject({ amount: shownAmount, payee: payeeName })
-        expect(texts.text.indexOf(shownAmount)).toBeGreaterThan(0)
-        expect(texts.text.lastIndexOf(payeeName)).toBeGreaterThan(texts.text.indexOf(shownAmount))
+        expect(texts.amount).toBe(shownAmount)
+        expect(texts.text).toContain(`${shownAmount} ${language === 'es' ? 'a' : 'to'} "${texts.payee}", `)
         // FCM takes 4,096 for a whole message.
         expect(Buffer.byteLength(Object.values(texts).join(''))).toBeLessThanOrEqual(1_500)
       }),

@@ -39,7 +39,7 @@ describe('a message', () => {
     expect(Object.fromEntries(call?.form ?? [])).toEqual({
       To: '+34600111222',
       From: '+15005550006',
-      Body: 'Pay 1,234.50 EUR to ACME Ltd? Your code to sign: 012345. Valid for 5 min. Never share it.',
+      Body: 'Pay 1,234.50 EUR to "ACME Ltd", account ...1332? Your code to sign: 012345. Valid for 5 min. Never share it.',
       ValidityPeriod: '300',
     })
   })
@@ -59,7 +59,7 @@ describe('a message', () => {
   test('says how long its code is valid', async () => {
     await sms().sendChallenge(challengeMessage(NOW, { expiresAt: new Date(NOW.getTime() + 89_999) }), never())
 
-    expect(started().sandbox.calls[0]?.form.get('Body')).toContain('Valid for 1 min')
+    expect(started().sandbox.calls[0]?.form.get('Body')).toContain('Valid for 89 s.')
   })
 
   test('goes to where the settings say, under a path if need be', async () => {

@@ -41,7 +41,7 @@ test('a message is one JSON object, known by the challenge and in the alphabet t
     channel: 'sms',
     to: '34600111222',
     from: 'Bank',
-    text: 'Pay 1,234.50 EUR to ACME Ltd? Your code to sign: 012345. Valid for 5 min. Never share it.',
+    text: 'Pay 1,234.50 EUR to "ACME Ltd", account ...1332? Your code to sign: 012345. Valid for 5 min. Never share it.',
     ttl: 300,
     client_ref: '019b0000-0000-7000-8000-000000000002.1',
     sms: { encoding_type: 'text' },

@@ -502,14 +502,17 @@ export type Transaction = Message<"bank.signature.v1.Transaction"> & {
   amount?: Money | undefined;
 
   /**
-   * Who is paid, as shown to the customer: 1 to 140 characters.
+   * Who is paid: 1 to 140 characters, with a letter or a digit that can be seen. Messages show it in quotation marks and
+   * such that nothing in it works: "AMAZON.ES" as "AMAZON. ES", "1234567 Ontario Ltd" as "...4567 Ontario Ltd", no scheme,
+   * no path, in text messages and calls in Latin letters, and cut where it is too long for one text message.
    *
    * @generated from field: string payee_name = 2;
    */
   payeeName: string;
 
   /**
-   * The payee's account, for example an IBAN: 1 to 64 characters.
+   * The payee's account, for example an IBAN: 1 to 64 characters, with a letter or a digit that can be seen. Messages show
+   * the last four letters or digits of it.
    *
    * @generated from field: string payee_account = 3;
    */
