@@ -1,5 +1,6 @@
 import { EventEmitter, once } from 'node:events'
 import { loadConfig, loadDatabaseConfig } from './config.ts'
+import { useEgressProxy } from './egress-proxy.ts'
 import { type Crashes, migrateDatabase, startServer } from './server.ts'
 
 const USAGE = 'usage: main.ts            start the service\n       main.ts migrate [up|down]'
@@ -36,6 +37,7 @@ try {
 async function run([command, direction = 'up', ...rest]: string[]): Promise<void> {
   const known = command === undefined || (command === 'migrate' && (direction === 'up' || direction === 'down'))
   if (!known || rest.length > 0) throw new Error(USAGE)
+  useEgressProxy(process.env)
 
   if (command === 'migrate') {
     const config = await loadDatabaseConfig(process.env, stop.signal)

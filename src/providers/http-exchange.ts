@@ -111,17 +111,24 @@ const calls = new AsyncLocalStorage<{ written: boolean }>()
 const callOf = new WeakMap<object, { written: boolean }>()
 subscribe('undici:request:create', (message) => {
   const call = calls.getStore()
-  if (!call) return
+  const request = requestOf(message)
+  // It asks a proxy for a way to the provider, who sees nothing of it.
+  if (!call || request.method === 'CONNECT') return
   call.written = false
-  callOf.set(requestOf(message), call)
+  callOf.set(request, call)
 })
 subscribe('undici:client:sendHeaders', (message) => {
   const call = callOf.get(requestOf(message))
   if (call) call.written = true
 })
+subscribe('undici:request:headers', (message) => {
+  const call = callOf.get(requestOf(message))
+  // A proxy that wants other credentials has passed nothing on: RFC 9110, section 15.5.8.
+  if (call && (message as { response: { statusCode: number } }).response.statusCode === 407) call.written = false
+})
 
-function requestOf(message: unknown): object {
-  return (message as { request: object }).request
+function requestOf(message: unknown): { method: string } {
+  return (message as { request: { method: string } }).request
 }
 
 async function readCapped(response: Response): Promise<Buffer | undefined> {

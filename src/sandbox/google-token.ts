@@ -40,8 +40,9 @@ export function createAccessTokens(): AccessTokens {
 }
 
 /**
- * Google's token endpoint for service accounts, over plain HTTP at /token, which is also the audience it wants. The
- * order of its checks and their words are Google's: https://developers.google.com/identity/protocols/oauth2/service-account
+ * Google's token endpoint for service accounts, over plain HTTP at /token, which is also the audience it wants, with https
+ * as well as with http. The order of its checks and their words are Google's:
+ * https://developers.google.com/identity/protocols/oauth2/service-account
  */
 export function googleTokenApi(account: ServiceAccount, tokens: AccessTokens): Dialect {
   const key = createPublicKey(account.publicKey)
@@ -52,7 +53,7 @@ export function googleTokenApi(account: ServiceAccount, tokens: AccessTokens): D
       if (method !== 'POST') return error(404, 'not_found', 'There is nothing but POST here')
       const refusal =
         form.get('grant_type') === GRANT_TYPE
-          ? await assertionRefusal(form.get('assertion') ?? '', `http://${host}/token`)
+          ? await assertionRefusal(form.get('assertion') ?? '', `//${host}/token`)
           : error(400, 'unsupported_grant_type', `Invalid grant_type: ${form.get('grant_type')}`)
       return {
         target: 'fcm-token',
@@ -87,7 +88,8 @@ export function googleTokenApi(account: ServiceAccount, tokens: AccessTokens): D
     if (typeof scope !== 'string' || !scope.split(' ').includes(SCOPE)) {
       return error(400, 'invalid_scope', 'Invalid OAuth scope or ID token audience provided.')
     }
-    return aud === audience ? undefined : error(400, 'invalid_grant', 'Invalid JWT: Failed audience check.')
+    const isOurs = aud === `http:${audience}` || aud === `https:${audience}`
+    return isOurs ? undefined : error(400, 'invalid_grant', 'Invalid JWT: Failed audience check.')
   }
 }
 

@@ -1,4 +1,3 @@
-import { generateKeyPairSync, type KeyObject, sign, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type RequestListener, STATUS_CODES } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net'
@@ -11,6 +10,7 @@ import { abortCode, exchange, jsonOf, refusal } from '../../src/providers/http-e
 import { ProviderError } from '../../src/providers/provider.ts'
 import { TWILIO_MESSAGE_ERRORS } from '../../src/providers/twilio-errors.ts'
 import { VONAGE_ERRORS } from '../../src/providers/vonage-errors.ts'
+import { selfSigned } from '../support/self-signed.ts'
 
 const KIB_64 = 64 * 1024
 const POST = { method: 'POST', headers: { 'x-sent': 'yes' }, body: 'a=1' }
@@ -396,32 +396,4 @@ async function listen(server: Server): Promise<string> {
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-}
-
-/** A certificate that nobody vouches for: RFC 5280, section 4.1, signed with Ed25519 as RFC 8410 says. */
-function selfSigned(): { key: string; cert: string } {
-  const { publicKey, privateKey } = generateKeyPairSync('ed25519')
-  const algorithm = der(0x30, der(0x06, Buffer.from([0x2b, 0x65, 0x70])))
-  const noName = der(0x30)
-  const validity = der(0x30, utcTime('700101000000Z'), utcTime('491231235959Z'))
-  const serial = der(0x02, Buffer.from([1]))
-  const publicKeyInfo = publicKey.export({ type: 'spki', format: 'der' })
-  const signed = der(0x30, serial, algorithm, noName, validity, noName, publicKeyInfo)
-  const signature = der(0x03, Buffer.from([0]), sign(null, signed, privateKey))
-  const certificate = new X509Certificate(der(0x30, signed, algorithm, signature))
-  return { key: pem(privateKey), cert: certificate.toString() }
-}
-
-function pem(key: KeyObject): string {
-  return key.export({ type: 'pkcs8', format: 'pem' }).toString()
-}
-
-function utcTime(text: string): Buffer {
-  return der(0x17, Buffer.from(text))
-}
-
-function der(tag: number, ...parts: Buffer[]): Buffer {
-  const content = Buffer.concat(parts)
-  const length = content.length < 128 ? [content.length] : [0x82, content.length >> 8, content.length & 0xff]
-  return Buffer.concat([Buffer.from([tag, ...length]), content])
 }

@@ -20,7 +20,8 @@ const MAY_IMPORT: Record<string, string[]> = {
   context: ['domain', 'errors', 'telemetry', 'sandbox', 'db', 'secrets', 'providers', 'usecases'].map(typesOf),
   config: ['secrets', 'domain'],
   server: ['errors', 'telemetry', 'sandbox', 'db', 'secrets', 'providers', 'rpc', 'http', 'context', 'config'],
-  main: ['config', 'server'],
+  'egress-proxy': ['config', 'secrets'],
+  main: ['config', 'egress-proxy', 'server'],
 }
 
 /** Every way to name a module: import and export … from, import for its effects, import(), and import.meta.resolve(). */

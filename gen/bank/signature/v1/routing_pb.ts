@@ -1167,7 +1167,7 @@ export const BreakerState = {
   OPEN: 2,
 
   /**
-   * One call is trying whether it works again.
+   * One call is trying whether it works again. It is one whose caller can wait for the provider's timeout.
    *
    * @generated from enum value: BREAKER_STATE_HALF_OPEN = 3;
    */
