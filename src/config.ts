@@ -65,7 +65,7 @@ export interface Config extends Secrets {
   readonly retentionMs: number | undefined
   /** LOG_LEVEL: the least severe level that is logged. */
   readonly logLevel: LogLevel
-  /** SECRETS_REFRESH_SECONDS: between two reads of the secrets, in milliseconds. */
+  /** SECRETS_REFRESH_SECONDS, or less where Vault's token must be renewed sooner: between two reads, in milliseconds. */
   readonly secretsRefreshMs: number
   /** Reads everything once more, as {@link loadConfig} does; undefined where the secrets can't change. */
   readonly readAgain: ((signal: AbortSignal) => Promise<Config>) | undefined
@@ -178,12 +178,13 @@ export async function loadConfig(
   if (problems.length > 0) throw new ConfigError(problems)
   // Nothing is wrong, so each group is here whole or not at all.
   const keys = code && pii && index ? { code, pii, index } : undefined
+  const secretsRefreshMs = Math.max(1_000, Math.min(settings.secretsRefreshMs, found.againWithinMs))
   const retentionMs = retentionDays && retentionDays * 24 * 3_600_000
   // The environment of a running process never changes.
   const canChange = fromVault || SECRETS.some((name) => env[`${name}_FILE`])
   const readAgain = canChange ? (again: AbortSignal) => loadConfig(env, again, source) : undefined
   const urls = { publicWebhookUrl, databaseUrl, databaseListenUrl }
-  return { ...settings, retentionMs, ...urls, ...vendors, keys, readAgain }
+  return { ...settings, secretsRefreshMs, retentionMs, ...urls, ...vendors, keys, readAgain }
 }
 
 /** What leads to the database, which is all that migrations need. */

@@ -14,7 +14,7 @@ export function environmentSecrets(env: Env): SecretSource {
         if (value) values[name] = value
         else if (!isSet(env, name)) missing[name] = `set ${name} or ${name}_FILE`
       }
-      return { values, missing, problems }
+      return { values, missing, problems, againWithinMs: Infinity }
     },
   }
 }

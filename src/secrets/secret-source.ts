@@ -25,6 +25,8 @@ export interface ReadSecrets {
   readonly missing: Partial<Record<SecretName, string>>
   /** Lines of `NAME: what it must be`, which never hold a value. */
   readonly problems: readonly string[]
+  /** How soon to read again, lest the access to the place ends; Infinity where it can't or where reading doesn't help. */
+  readonly againWithinMs: number
 }
 
 /** Where secrets are kept. */

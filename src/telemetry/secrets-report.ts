@@ -13,27 +13,27 @@ interface CurrentKey {
   readonly currentId: string
 }
 
-/** Tells operators what came of reading the secrets again: of each problem once, for as long as it lasts. */
+/** Tells operators what came of reading the secrets again: of each problem once, until a read finds it gone. */
 export function reportSecretsReads({ log, metrics }: { log: Logger; metrics: Metrics }) {
-  let told = ''
-  const isNews = (problems: readonly string[]) => {
-    const before = told
-    told = problems.join('\n')
-    return told !== before
-  }
+  let told: ReadonlySet<string> = new Set()
   return {
     onRead({ changed, refused, secrets: { keys } }: SecretsRead): void {
       const outcome = changed.length > 0 ? 'changed' : 'unchanged'
       metrics.secretsReads.inc({ outcome: refused.length > 0 ? 'refused' : outcome })
       const current = keys && { code_key_id: keys.code.currentId, pii_key_id: keys.pii.currentId }
       if (changed.length > 0) log.info({ secrets: changed, ...current }, 'secrets changed')
-      if (!isNews(refused)) return
-      if (refused.length > 0) log.warn({ problems: refused }, 'changed secrets not taken over')
-      else log.info('secrets read without a problem again')
+      const before = told
+      told = new Set(refused)
+      if (refused.some((problem) => !before.has(problem))) {
+        log.warn({ problems: refused }, 'changed secrets not taken over')
+      } else if (refused.length === 0 && before.size > 0) log.info('secrets read without a problem again')
     },
+    // Nothing was read, so what was told before may still be so.
     onError(error: unknown, problems: readonly string[]): void {
       metrics.secretsReads.inc({ outcome: 'failed' })
-      if (isNews(problems)) log.error({ problems, error }, 'secrets not read, the last ones stay')
+      const before = told
+      told = new Set([...before, ...problems])
+      if (told.size > before.size) log.error({ problems, error }, 'secrets not read, the last ones stay')
     },
   }
 }

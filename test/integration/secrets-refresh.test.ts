@@ -39,7 +39,9 @@ const PLACES: [string, typeof secretFiles][] = [
   ['Vault', secretsInVault],
 ]
 
-test.for(PLACES)(
+const SPOILT: typeof PLACES = [...PLACES, ['a token for Vault', (secrets) => secretsInVault(secrets, 'token revoked')]]
+
+test.for(SPOILT)(
   '%s that can not be read leave the secrets as they are, said once, until they can',
   async ([, put]) => {
     await using place = await put(secretsOf(app.env))

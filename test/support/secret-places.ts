@@ -48,8 +48,11 @@ export async function secretFiles(secrets: Record<string, string>): Promise<Secr
   }
 }
 
-/** A Vault that holds them. */
-export async function secretsInVault(secrets: Record<string, string>): Promise<SecretPlace> {
+/** A Vault that holds them, and is spoilt by its being sealed, or by the end of the token for it. */
+export async function secretsInVault(
+  secrets: Record<string, string>,
+  spoilt: 'sealed' | 'token revoked' = 'sealed',
+): Promise<SecretPlace> {
   const vault = await startFakeVault()
   async function put(changed: Record<string, string>) {
     for (const [name, value] of Object.entries(changed)) {
@@ -67,10 +70,12 @@ export async function secretsInVault(secrets: Record<string, string>): Promise<S
     },
     put,
     async spoil() {
-      vault.mode = 'sealed'
+      if (spoilt === 'sealed') vault.mode = 'sealed'
+      else vault.revokeAll()
     },
     async mend() {
-      vault.mode = 'normal'
+      if (spoilt === 'sealed') vault.mode = 'normal'
+      else vault.issue(vault.token)
     },
     [Symbol.asyncDispose]: () => vault[Symbol.asyncDispose](),
   }
