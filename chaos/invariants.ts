@@ -49,6 +49,9 @@ const NEVER: Readonly<Record<string, string>> = {
   'no lapsed lease for over 12 s': `
     SELECT signature_id, lease_expires_at AS wrong FROM challenge
     WHERE status = 'PENDING' AND delivery_status IS NULL AND lease_expires_at < now() - interval '12 s'`,
+  'no fallback is due for over 12 s': `
+    SELECT signature_id, fallback_due_at AS wrong FROM challenge
+    WHERE status IN ('PENDING', 'SENT') AND fallback_due_at < now() - interval '12 s'`,
   'nothing expired is open for over 12 s': `
     SELECT id AS signature_id, expires_at AS wrong FROM signature
     WHERE status = 'PENDING' AND expires_at < now() - interval '12 s'`,

@@ -1,4 +1,5 @@
 import type { EventEmitter } from 'node:events'
+import { openFallbacks } from './background/fallbacks.ts'
 import { type Config, ConfigError, type DatabaseConfig } from './config.ts'
 import type { Context } from './context.ts'
 import { openDatabase } from './db/database.ts'
@@ -92,6 +93,8 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   )
   // What receipts have set off may go on while calls are drained, and is cut off when these have ended.
   const ending = new AbortController()
+  // Waited for after that: what is cut off is recorded.
+  const untilEnded = starting.use(new AsyncDisposableStack())
   starting.defer(() => ending.abort())
 
   const sandbox =
@@ -198,6 +201,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   }
 
   http.serve(ctx)
+  untilEnded.use(openFallbacks(ctx))
   const rpc = starting.use(
     await startRpcServer(ctx, {
       host: config.host,

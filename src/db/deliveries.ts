@@ -5,6 +5,7 @@ import type { PassedOver } from '../domain/fallback.ts'
 import type { Sealed } from '../domain/sealed.ts'
 import type { Db, Trx } from './database.ts'
 import { atLeast } from './delivery-status.ts'
+import { taken } from './fallbacks.ts'
 import { insertChallenge, isStored, type NewChallenge, replaceChallenge } from './new-challenges.ts'
 import { endSignature, lockSignature } from './signature-states.ts'
 import { appendSkipped, appendTimeline } from './timeline.ts'
@@ -40,6 +41,8 @@ export async function beginAttempt(db: Db, challengeId: string, number: number, 
         .where('id', '=', challengeId)
         .where('status', '=', 'PENDING')
         .where('lease_expires_at', '>', sql<Date>`clock_timestamp()`)
+        // Whoever closes the challenge right now is waited for, and sees this attempt if it comes first.
+        .forShare()
         .select(['id', sql<number>`${number}::integer`.as('number'), sql<Date>`${startedAt}::timestamptz`.as('at')]),
     )
     // The same, when its answer was lost.
@@ -84,6 +87,7 @@ export async function recordDelivery(
           vendor_status: sql<string | null>`CASE WHEN ${isOther} THEN NULL ELSE vendor_status END`,
           delivery_error_code: sql<string | null>`CASE WHEN ${isOther} THEN NULL ELSE delivery_error_code END`,
           delivery_reported_at: sql<Date | null>`CASE WHEN ${isOther} THEN NULL ELSE delivery_reported_at END`,
+          fallback_due_at: sql<Date | null>`CASE WHEN ${isOther} THEN NULL ELSE fallback_due_at END`,
           provider_challenge_id: delivery.providerChallengeId,
           provider_proof: JSON.stringify(delivery.providerProof),
           sent_at: delivery.sentAt,
@@ -146,11 +150,36 @@ export async function recordDelivery(
   })
 }
 
+/**
+ * Gives up a delivery that has sent nothing for certain and that no caller waits for: its challenge stays PENDING and due
+ * for a fallback. Keeps the calls that were made.
+ */
+export async function leaveDelivery(
+  db: Db,
+  { id, signatureId }: Pick<Challenge, 'id' | 'signatureId'>,
+  attempts: Attempt[],
+): Promise<void> {
+  await transact(db, async (trx) => {
+    await lockSignature(trx, signatureId)
+    await endAttempts(trx, id, attempts, undefined)
+    await trx
+      .updateTable('challenge')
+      .set({ lease_expires_at: null, fallback_due_at: taken })
+      .where('id', '=', id)
+      .where('status', '=', 'PENDING')
+      .execute()
+  })
+}
+
 /** Gives a delivery's lease back. False when that was done before, by a run whose commit had no answer. */
 async function giveLeaseBack(trx: Trx, id: string): Promise<boolean> {
   const given = await trx
     .updateTable('challenge')
-    .set({ lease_expires_at: null })
+    .set({
+      lease_expires_at: null,
+      // From now on it is due only if a receipt says so, which may have come before.
+      fallback_due_at: sql<Date | null>`CASE WHEN delivery_status = 'UNDELIVERED' THEN fallback_due_at END`,
+    })
     .where('id', '=', id)
     .where('lease_expires_at', 'is not', null)
     .returning('id')

@@ -21,6 +21,8 @@ export interface NewChallenge {
   maxTries: number
   /** How long the delivery may take before its process counts as dead. */
   leaseMs: number
+  /** No caller waits for it, so that it must be made good when its process dies before it has called anybody. */
+  isUnattended: boolean
 }
 
 /** How many codes were submitted for a signature, and how many may be. The next challenge takes both over. */
@@ -58,6 +60,7 @@ export async function insertChallenge(
       created_at: fromNow(0),
       expires_at: eb.selectFrom('signature').where('id', '=', signatureId).select('expires_at').$asScalar(),
       lease_expires_at: fromNow(challenge.leaseMs),
+      fallback_due_at: challenge.isUnattended ? fromNow(challenge.leaseMs) : null,
     }))
     .execute()
   await appendTimeline(trx, signatureId, 'CHALLENGE_STARTED', id, { channel, provider })

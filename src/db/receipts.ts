@@ -1,9 +1,9 @@
 import { sql } from 'kysely'
-import { OPEN } from '../domain/challenge.ts'
 import type { Receipt } from '../domain/receipt.ts'
 import type { Sealed } from '../domain/sealed.ts'
 import type { Db } from './database.ts'
 import { atLeast, rankOf } from './delivery-status.ts'
+import { takenIfWanted } from './fallbacks.ts'
 import { lockSignature } from './signature-states.ts'
 import { appendTimeline } from './timeline.ts'
 import { transact } from './transact.ts'
@@ -13,7 +13,7 @@ export interface RecordedReceipt {
   /** `repeated` was kept before, `unknown` is about no message of ours. */
   outcome: 'recorded' | 'repeated' | 'unknown'
   /** Where it moved the delivery status. */
-  moved?: { caller: string; signatureId: string; isOpen: boolean; sentAt: Date | null; reportedAt: Date }
+  moved?: { caller: string; signatureId: string; wantsFallback: boolean; sentAt: Date | null; reportedAt: Date }
 }
 
 /**
@@ -82,6 +82,8 @@ export async function recordReceipt(db: Db, receipt: Receipt, body: Sealed): Pro
         vendor_status: vendorStatus,
         delivery_error_code: providerErrorCode,
         delivery_reported_at: reportedAt,
+        // Once it has arrived, no fallback is due any more.
+        fallback_due_at: deliveryStatus === 'UNDELIVERED' ? takenIfWanted : null,
       })
       .where('id', '=', challengeId)
       .where('provider_challenge_id', '=', providerChallengeId)
@@ -92,7 +94,7 @@ export async function recordReceipt(db: Db, receipt: Receipt, body: Sealed): Pro
           < (${rankOf(sql`${deliveryStatus}::text`)}, ${vendorStatus}::text, ${providerErrorCode ?? ''}::text)
         `,
       )
-      .returning((eb) => ['sent_at', eb('status', 'in', OPEN).as('is_open')])
+      .returning((eb) => ['sent_at', eb('fallback_due_at', 'is not', null).as('wants_fallback')])
       .executeTakeFirst()
     if (!moved) return { outcome: 'recorded' }
     await appendTimeline(trx, signatureId, 'DELIVERY_REPORTED', challengeId, {
@@ -100,8 +102,9 @@ export async function recordReceipt(db: Db, receipt: Receipt, body: Sealed): Pro
       vendor_status: vendorStatus,
       ...(providerErrorCode !== null && { provider_error_code: providerErrorCode }),
     })
-    const { sent_at: sentAt, is_open } = moved
-    return { outcome: 'recorded', moved: { caller, signatureId, isOpen: Boolean(is_open), sentAt, reportedAt } }
+    const { sent_at: sentAt } = moved
+    const wantsFallback = Boolean(moved.wants_fallback)
+    return { outcome: 'recorded', moved: { caller, signatureId, wantsFallback, sentAt, reportedAt } }
   })
 }
 

@@ -101,6 +101,11 @@ interface ChallengeTable {
   delivery_reported_at: Date | null
   /** When a receipt counts as missing; null once one came, was missed, or where none is asked for. */
   receipt_due_at: Date | null
+  /**
+   * When any process may put another challenge in the place of this one, while it is open: its message did not arrive, or
+   * no caller waits for it and its process may have died before it called anybody. Null: never.
+   */
+  fallback_due_at: Date | null
   created_at: Date
   sent_at: Date | null
   code_hmac: Buffer

@@ -1,6 +1,6 @@
 import { v7 as uuidv7 } from 'uuid'
 import type { Context } from '../context.ts'
-import { beginAttempt, recordDelivery } from '../db/deliveries.ts'
+import { beginAttempt, leaveDelivery, recordDelivery } from '../db/deliveries.ts'
 import type { NewChallenge } from '../db/new-challenges.ts'
 import { persist } from '../db/transact.ts'
 import type { DeliveryOutcome } from '../domain/delivery.ts'
@@ -64,7 +64,7 @@ export function newChallenge(
   const id = uuidv7()
   const code = generateCode()
   const { provider, channel } = candidate
-  const { route, routingTableVersion } = plan
+  const { route, routingTableVersion, isUnattended } = plan
   const choice = choiceOf(route, candidate, passedOver)
   const { maxTries, leaseMs } = ctx.challenges
   const sealed = sealCode(ctx.keys.code, code, { challengeId: id, transactionDigest })
@@ -81,6 +81,7 @@ export function newChallenge(
       code: sealed,
       maxTries,
       leaseMs,
+      isUnattended,
     },
   }
 }
@@ -133,6 +134,11 @@ export async function deliverCode(
         ? newChallenge(ctx, plan, onward.candidate, onward.passedOver, recipient.transactionDigest)
         : undefined
     if (next) delivering.moveTo(next.challenge.provider)
+    else if (plan.isUnattended && isCutShort(delivery, signal)) {
+      const { signatureId } = recipient
+      await persist(RECORD_FOR_MS, () => leaveDelivery(ctx.db, { id, signatureId }, delivery.attempts))
+      return undefined
+    }
 
     // Without the caller's signal: what was sent is recorded whether or not anyone still waits for the answer.
     const delivered = {
@@ -160,6 +166,11 @@ function sealedExchange({ keys }: Ctx, challengeId: string, delivery: DeliveryOu
   if (delivery.outcome !== 'sent') return undefined
   const number = delivery.attempts.findLast(({ outcome }) => outcome === 'sent')?.number
   return seal(keys.pii, JSON.stringify({ response: delivery.answer }), `${challengeId}/${number}/exchange`)
+}
+
+/** True of a delivery that has sent nothing for certain, and was not given the time or the means to. */
+function isCutShort({ outcome, attempts }: DeliveryOutcome, signal: AbortSignal): boolean {
+  return outcome === 'failed' && (signal.aborted || attempts.every((attempt) => attempt.outcome === 'not_made'))
 }
 
 /** Why a delivery makes way for another provider; undefined when it doesn't. */

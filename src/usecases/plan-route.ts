@@ -29,13 +29,17 @@ export interface Plan {
   route: Route
   routingTableVersion: number
   candidates: Candidate[]
+  /** No caller waits for what is sent by it. */
+  isUnattended: boolean
 }
 
 /** Finds the row for a request in the table in force; undefined when none matches. */
 export function planRoute(ctx: Pick<Context, 'routing' | 'keys' | 'clock'>, query: RouteQuery): Plan | undefined {
   const { routes, version } = ctx.routing
   const route = matchRoute(routes, routingRequest(query, ctx.clock()))
-  return route && { route, routingTableVersion: version, candidates: candidatesFor(ctx, route, query) }
+  return (
+    route && { route, routingTableVersion: version, candidates: candidatesFor(ctx, route, query), isUnattended: false }
+  )
 }
 
 /** What the table is asked. */

@@ -1,16 +1,13 @@
 import type { Context } from '../context.ts'
-import { insertFallback } from '../db/fallbacks.ts'
 import { recordReceipt as record } from '../db/receipts.ts'
-import type { PassedOver } from '../domain/fallback.ts'
 import { countryOf } from '../domain/phone.ts'
 import type { Receipt } from '../domain/receipt.ts'
 import { seal } from '../domain/sealed.ts'
-import { currentChallenge, currentSignature } from './current.ts'
-import { deliverCode, newChallenge } from './deliver-code.ts'
-import { candidatesFor, nextUsable } from './plan-route.ts'
+import { currentSignature } from './current.ts'
+import { fallBack } from './fall-back.ts'
 import { openRecipient } from './recipient.ts'
 
-/** What a receipt led to. `fallback` makes way for the next provider; call it when the vendor has its answer. */
+/** What a receipt led to. `fallback` makes way for the next provider; call it at once when the vendor has its answer. */
 export interface ReceiptOutcome {
   outcome: 'recorded' | 'repeated' | 'unknown'
   fallback?: () => Promise<void>
@@ -26,8 +23,9 @@ export async function recordReceipt(ctx: Context, receipt: Receipt): Promise<Rec
     const seconds = Math.max(0, moved.reportedAt.getTime() - moved.sentAt.getTime()) / 1_000
     ctx.metrics.deliveryTime.observe({ provider, country: await countryIn(ctx, moved) }, seconds)
   }
-  if (deliveryStatus !== 'UNDELIVERED' || !moved.isOpen) return { outcome }
-  return { outcome, fallback: () => fallBack(ctx, moved, receipt.challengeId) }
+  const { caller, signatureId, wantsFallback } = moved
+  if (!wantsFallback) return { outcome }
+  return { outcome, fallback: () => fallBack(ctx, { caller, signatureId, challengeId: receipt.challengeId }) }
 }
 
 /** The place for which a receipt's body is sealed. */
@@ -44,31 +42,4 @@ async function countryIn(
     .then((signature) => openRecipient(ctx, signature))
     .catch((error) => ctx.log.error({ error, signature_id: signatureId }, 'recipient not opened'))
   return (opened && countryOf(opened.query.phone)) ?? ''
-}
-
-/** Sends a new code by the next provider of the route, when the route says so and the code is still open. */
-async function fallBack(
-  ctx: Context,
-  { caller, signatureId }: { caller: string; signatureId: string },
-  challengeId: string,
-): Promise<void> {
-  const { route, routingTableVersion, provider, channel, ...challenge } = await currentChallenge(
-    ctx,
-    caller,
-    challengeId,
-  )
-  // A code that is cancelled now would have no successor.
-  if (!route.fallbackOnUndelivered || routingTableVersion === null || ctx.ending.aborted) return
-  const { recipient, query } = await openRecipient(ctx, await currentSignature(ctx, caller, signatureId))
-  const plan = { route, routingTableVersion, candidates: candidatesFor(ctx, route, query) }
-  const passed: PassedOver[] = [...challenge.passedOver, { provider, channel, reason: 'UNDELIVERED' }]
-  const { candidate, passedOver } = nextUsable(ctx, plan, passed, recipient.pushToken !== undefined)
-  if (!candidate) return
-  using delivering = ctx.inFlight.enter(candidate.provider)
-
-  const first = newChallenge(ctx, plan, candidate, passedOver, recipient.transactionDigest)
-  const onward = { next: first.challenge, skipped: passedOver.slice(passed.length) }
-  if (!(await insertFallback(ctx.db, { id: challengeId, signatureId }, onward))) return
-  ctx.metrics.fallbacks.inc({ from: provider, to: candidate.provider, reason: 'UNDELIVERED' })
-  await deliverCode(ctx, plan, recipient, first, delivering, ctx.challenges.budgetMs, ctx.ending)
 }

@@ -888,7 +888,9 @@ export type TimelineEvent = Message<"bank.signature.v1.TimelineEvent"> & {
 
   /**
    * More about it, for example provider, route, provider_challenge_id, attempts, try, reason. A
-   * CHALLENGE_OUTCOME_UNKNOWN with the reason LEASE_EXPIRED: our process died while it sent.
+   * CHALLENGE_OUTCOME_UNKNOWN with the reason LEASE_EXPIRED: our process died while it sent. A CHALLENGE_CANCELLED with the
+   * reason NOT_SENT: after a message that did not arrive our process ended before it could send the next one, whose place
+   * another one takes.
    *
    * @generated from field: map<string, string> details = 5;
    */
