@@ -93,7 +93,6 @@ const SECRETS: SecretName[] = [...NEEDED_IN_PRODUCTION, 'DATABASE_LISTEN_URL', .
 
 const NO_VENDOR =
   'TWILIO_*, VONAGE_* or FCM_SERVICE_ACCOUNT: the credentials of at least one vendor are required with NODE_ENV=production'
-
 const NO_TLS =
   'must have sslmode=verify-full or verify-ca with NODE_ENV=production, unless the database is on loopback or a Unix socket; DATABASE_TLS=off takes it as it is'
 const NO_ENV =

@@ -1,5 +1,5 @@
 import { createPrivateKey } from 'node:crypto'
-import { httpUrl, matching, type Rule } from './settings.ts'
+import { httpUrl, matching, parseJson, type Rule } from './settings.ts'
 
 export const PROJECT_ID = matching(/^[a-z0-9-]+$/, "a Google Cloud project's id: lower-case letters, digits and -")
 
@@ -51,10 +51,11 @@ function externalAccount(json: Json, url: Rule<string>) {
   const tokenUrl = url.parse(textOf(json.token_url))
   const impersonation = json.service_account_impersonation_url
   const impersonationUrl = impersonation === undefined ? undefined : url.parse(textOf(impersonation))
-  const lifetime = objectIn(json.service_account_impersonation).token_lifetime_seconds ?? 3_600
+  const lifetimeSeconds = Number(objectIn(json.service_account_impersonation).token_lifetime_seconds ?? 3_600)
+  const isLifetime = lifetimeSeconds >= 600 && lifetimeSeconds <= 43_200
   const source = subjectTokenSource(objectIn(json.credential_source))
   if (!audience || !subjectTokenType || !tokenUrl || !source) return undefined
-  if ((impersonation !== undefined && !impersonationUrl) || !(Number(lifetime) >= 600)) return undefined
+  if ((impersonation !== undefined && !impersonationUrl) || !isLifetime) return undefined
   return {
     type: 'external_account' as const,
     projectId: undefined,
@@ -62,7 +63,7 @@ function externalAccount(json: Json, url: Rule<string>) {
     subjectTokenType,
     tokenUrl,
     impersonationUrl,
-    lifetimeSeconds: Number(lifetime),
+    lifetimeSeconds,
     source,
   }
 }
@@ -80,14 +81,6 @@ function subjectTokenSource({ file, url, headers = {}, format }: Json) {
 }
 
 type Json = Readonly<Record<string, unknown>>
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined // the parser's own error quotes the text
-  }
-}
 
 function objectIn(value: unknown): Json {
   return typeof value === 'object' && value !== null ? (value as Json) : {}

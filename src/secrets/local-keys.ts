@@ -3,6 +3,7 @@ import { link, mkdir, readFile, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Keys } from '../domain/keys.ts'
 import { KEY, KEY_RING } from './keys.ts'
+import { parseJson } from './settings.ts'
 
 /**
  * The keys kept in `keys.json` of the data directory, made on first use. They suit the embedded database only: a replica
@@ -34,20 +35,12 @@ async function createKeys(file: string): Promise<Keys> {
 async function readKeys(file: string): Promise<Keys | undefined> {
   const text = await readFile(file, 'utf8').catch(unless('ENOENT'))
   if (text === undefined) return undefined
-  const { CODE_KEYS, PII_KEYS, INDEX_KEY } = parseObject(text)
+  const { CODE_KEYS, PII_KEYS, INDEX_KEY }: Record<string, unknown> = Object(parseJson(text))
   const code = KEY_RING.parse(String(CODE_KEYS))
   const pii = KEY_RING.parse(String(PII_KEYS))
   const index = KEY.parse(String(INDEX_KEY))
   if (code && pii && index) return { code, pii, index }
   throw new Error(`${file}: must hold the keys that were made with this data directory; restore the file from a copy`)
-}
-
-function parseObject(text: string): Record<string, unknown> {
-  try {
-    return { ...JSON.parse(text) }
-  } catch {
-    return {} // the parser's own error quotes the text
-  }
 }
 
 function unless(code: string) {

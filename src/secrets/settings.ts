@@ -75,3 +75,12 @@ export function httpUrl(plain: 'anywhere' | 'loopback' | 'nowhere'): Rule<string
     },
   }
 }
+
+/** What the text holds as JSON; undefined when it is none. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined // the parser's own error quotes the text
+  }
+}

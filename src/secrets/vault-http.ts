@@ -1,3 +1,4 @@
+import { parseJson } from './settings.ts'
 import type { VaultSettings } from './vault-settings.ts'
 
 const CALL_TIMEOUT_MS = 5_000
@@ -68,14 +69,6 @@ async function readCapped(response: Response): Promise<string> {
     chunks.push(chunk)
   }
   return Buffer.concat(chunks).toString('utf8')
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined // the parser's own error quotes the text
-  }
 }
 
 /** The system's or the TLS library's code, such as ECONNREFUSED. */

@@ -39,11 +39,12 @@ export async function isDead(vault: VaultSettings, { token }: VaultSession, sign
 async function login(vault: VaultSettings, auth: VaultLogin, signal: AbortSignal): Promise<VaultSession> {
   const call = { method: 'POST' as const, path: `auth/${auth.mount}/login`, body: auth.body }
   const beganAtMs = performance.now()
-  const { status, body } = await callVault(vault, call, signal)
+  const answer = await callVault(vault, call, signal)
+  const { status } = answer
   if (status === 400 || status === 403)
     throw new VaultError(`${auth.settings}: must be accepted by Vault, which refused the login (${status})`)
   if (status === 404) throw new VaultError('VAULT_AUTH_MOUNT: must be where the auth method is mounted (404)')
-  return sessionIn(body, beganAtMs) ?? reject(unexpected(status, 'the login'))
+  return sessionIn(answer, 'the login', beganAtMs)
 }
 
 /**
@@ -53,21 +54,18 @@ async function login(vault: VaultSettings, auth: VaultLogin, signal: AbortSignal
 async function renew(vault: VaultSettings, before: VaultSession, signal: AbortSignal): Promise<VaultSession> {
   const { token } = before
   const beganAtMs = performance.now()
-  const { status, body } = await callVault(vault, { method: 'POST', path: 'auth/token/renew-self', token }, signal)
+  const answer = await callVault(vault, { method: 'POST', path: 'auth/token/renew-self', token }, signal)
+  const { status } = answer
   if (status === 400 || status === 403 || status === 404) return { ...before, renewAtMs: Infinity }
-  return sessionIn(body, beganAtMs) ?? reject(unexpected(status, 'the renewal of its token'))
+  return sessionIn(answer, 'the renewal of its token', beganAtMs)
 }
 
-/** What an answer with `auth` in it gives; undefined without a token that a header can hold. */
-function sessionIn(answer: unknown, beganAtMs: number): VaultSession | undefined {
-  const auth = field(answer, 'auth')
+/** What an answer with `auth` in it gives. Throws when there is no token that a header can hold. */
+function sessionIn(answer: { status: number; body: unknown }, what: string, beganAtMs: number): VaultSession {
+  const auth = field(answer.body, 'auth')
   const token = TOKEN.parse(String(field(auth, 'client_token') ?? ''))
-  if (!token) return undefined
+  if (!token) throw unexpected(answer.status, what)
   const lifeMs = Number(field(auth, 'lease_duration')) * 1_000 || Infinity
   const isRenewable = field(auth, 'renewable') === true
   return { token, endsAtMs: beganAtMs + lifeMs, renewAtMs: isRenewable ? beganAtMs + lifeMs / 2 : Infinity }
-}
-
-function reject(error: Error): never {
-  throw error
 }
