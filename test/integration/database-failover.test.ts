@@ -65,7 +65,7 @@ test('a replica follows the primary: to another server of its URL, and past a se
   await using app = await startApp({ DATABASE_URL: urlOf('failover', ports, 'read-write') })
   // As an address that is moved to the new primary some time after the failover.
   await using wire = await startWire(first)
-  const moved = await app.replica({ DATABASE_URL: postgres.url('failover', wire.port) })
+  const moved = await app.replica({ DATABASE_URL: postgres.url('failover', wire.port), DATABASE_POOL_SIZE: '1' })
   const { signatureId, code } = await start(app)
   await start(moved)
   expect(await readyz(app)).toBe(200)
