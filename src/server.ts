@@ -146,13 +146,11 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   }
   // A table that comes later finds a replica that others rely on: that one goes on without what it lacks.
   if (unknown.length > 0) throw new Error(unknown.join('\n'))
-  const pausedUntil = (provider: string) => routing.switches.get(provider)?.pausedUntil
-  const obstacle = createObstacle({ pausedUntil, health, clock })
+  const pausedForMs = (provider: string) => routing.switches.get(provider)?.pausedForMs() ?? 0
+  const obstacle = createObstacle({ pausedForMs, health })
   const inFlight = createInFlight(config.deliveriesInFlight)
   metrics.watchInFlight(inFlight.counts)
-  metrics.watchPauses(
-    () => new Map([...providers.keys()].map((name) => [name, Number(pausedUntil(name)) > clock().getTime()])),
-  )
+  metrics.watchPauses(() => new Map([...providers.keys()].map((name) => [name, pausedForMs(name) > 0])))
 
   const ctx: Context = {
     db,

@@ -2,6 +2,7 @@ import { sql } from 'kysely'
 import { type StoredChallenge, selectChallenges, toStoredChallenge } from './challenges.ts'
 import type { Db } from './database.ts'
 import { type StoredSignature, toStoredSignature } from './signatures.ts'
+import { msUntil } from './time-left.ts'
 
 /** A signature with the challenge that was made last for it. */
 export interface SignatureWithChallenge {
@@ -18,6 +19,7 @@ export async function findWithLatestChallenge(
   caller: string,
   id: string,
 ): Promise<SignatureWithChallenge | undefined> {
+  const askedAt = performance.now()
   const row = await selectChallenges(db)
     .where('signature.id', '=', id)
     .where('caller', '=', caller)
@@ -41,19 +43,22 @@ export async function findWithLatestChallenge(
         .whereRef('each.signature_id', '=', 'signature.id')
         .select(sql<string[]>`array_agg(each.id::text ORDER BY each.created_at, each.id)`.as('ids'))
         .as('challenge_ids'),
-      sql<number>`(extract(epoch FROM signature.expires_at - clock_timestamp()) * 1000)::float8`.as('left_ms'),
+      msUntil('signature.expires_at').as('left_ms'),
     ])
     .executeTakeFirst()
   return (
     row && {
-      signature: toStoredSignature({
-        ...row,
-        id: row.signature_id,
-        status: row.signature_status,
-        current_status: row.due ? 'EXPIRED' : row.signature_status,
-        created_at: row.signature_created_at,
-        expires_at: row.signature_expires_at,
-      }),
+      signature: toStoredSignature(
+        {
+          ...row,
+          id: row.signature_id,
+          status: row.signature_status,
+          current_status: row.due ? 'EXPIRED' : row.signature_status,
+          created_at: row.signature_created_at,
+          expires_at: row.signature_expires_at,
+        },
+        askedAt,
+      ),
       challenge: toStoredChallenge(row),
     }
   )

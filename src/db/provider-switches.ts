@@ -1,4 +1,6 @@
+import { sql } from 'kysely'
 import type { Db } from './database.ts'
+import { countDown, msUntil } from './time-left.ts'
 
 /** What operators last said of a provider. */
 export interface ProviderSwitch {
@@ -8,29 +10,63 @@ export interface ProviderSwitch {
   author: string
   reason: string
   setAt: Date
+  /** Milliseconds until `pausedUntil` by the database's clock. Not above zero: it may be used. */
+  pausedForMs(): number
 }
 
-const COLUMNS = ['provider', 'paused_until as pausedUntil', 'author', 'reason', 'set_at as setAt'] as const
+const COLUMNS = [
+  'provider',
+  'paused_until as pausedUntil',
+  'author',
+  'reason',
+  'set_at as setAt',
+  msUntil('paused_until').as('paused_ms'),
+] as const
 
 /** What was last said of each provider of which anything was said. */
 export async function readProviderSwitches(db: Db): Promise<ProviderSwitch[]> {
-  return db
+  const askedAt = performance.now()
+  const rows = await db
     .selectFrom('provider_switch')
     .distinctOn('provider')
     .orderBy('provider')
     .orderBy('id', 'desc')
     .select(COLUMNS)
     .execute()
+  return rows.map((row) => toSwitch(row, askedAt))
 }
 
-/** Says something of a provider. What was said before is kept. */
+/**
+ * Says something of a provider. What was said before is kept. Undefined when `pausedUntil` is over by the database's clock;
+ * then nothing is written.
+ */
 export async function insertProviderSwitch(
   db: Db,
-  { provider, pausedUntil, author, reason }: Omit<ProviderSwitch, 'setAt'>,
-): Promise<ProviderSwitch> {
-  return db
+  { provider, pausedUntil, author, reason }: Pick<ProviderSwitch, 'provider' | 'pausedUntil' | 'author' | 'reason'>,
+): Promise<ProviderSwitch | undefined> {
+  const askedAt = performance.now()
+  const until = sql<Date | null>`${pausedUntil}::timestamptz`
+  const row = await db
     .insertInto('provider_switch')
-    .values({ provider, paused_until: pausedUntil, author, reason })
+    .columns(['provider', 'paused_until', 'author', 'reason'])
+    .expression(
+      db
+        .selectNoFrom([
+          sql<string>`${provider}::text`.as('provider'),
+          until.as('paused_until'),
+          sql<string>`${author}::text`.as('author'),
+          sql<string>`${reason}::text`.as('reason'),
+        ])
+        .where(sql<boolean>`coalesce(${until} > clock_timestamp(), true)`),
+    )
     .returning(COLUMNS)
-    .executeTakeFirstOrThrow()
+    .executeTakeFirst()
+  return row && toSwitch(row, askedAt)
+}
+
+function toSwitch(
+  { paused_ms, ...said }: Omit<ProviderSwitch, 'pausedForMs'> & { paused_ms: number | null },
+  askedAt: number,
+): ProviderSwitch {
+  return { ...said, pausedForMs: countDown(paused_ms ?? 0, askedAt) }
 }

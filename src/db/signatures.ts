@@ -7,6 +7,7 @@ import type { Transaction } from '../domain/transaction.ts'
 import { type Db, fromNow } from './database.ts'
 import { insertChallenge, type NewChallenge } from './new-challenges.ts'
 import { readTransaction } from './stored-transaction.ts'
+import { countDown, msUntil } from './time-left.ts'
 import { appendTimeline } from './timeline.ts'
 import { transact } from './transact.ts'
 
@@ -37,14 +38,17 @@ export interface StoredSignature extends Signature {
   /** Still PENDING, but its time is over by the database's clock. */
   due: boolean
   /** Until its time is over by the database's clock, in milliseconds. Below zero when it is. */
-  leftMs: number
+  leftMs(): number
 }
 
 /**
- * Claims the idempotency key and writes signature, challenge and timeline, all or nothing. False when the key was
- * claimed for another signature before; then nothing is written.
+ * Claims the idempotency key and writes signature, challenge and timeline, all or nothing. Returns how long the signature
+ * has. Undefined when the key was claimed for another one before; then nothing is written.
  */
-export async function insertSignature(db: Db, signature: NewSignature): Promise<boolean> {
+export async function insertSignature(
+  db: Db,
+  signature: NewSignature,
+): Promise<Pick<StoredSignature, 'expiresAt' | 'leftMs'> | undefined> {
   return transact(db, async (trx) => {
     // Waits for another transaction that is claiming the same key, so exactly one of them goes on.
     const claimed = await trx
@@ -60,11 +64,12 @@ export async function insertSignature(db: Db, signature: NewSignature): Promise<
       .executeTakeFirst()
     if (!claimed) {
       const claim = await findClaim(trx, signature.caller, signature.idempotencyKey)
-      return claim?.signatureId === signature.id
+      return claim?.signatureId === signature.id ? findSignature(trx, signature.caller, signature.id) : undefined
     }
 
     const { transaction, challenge } = signature
-    await trx
+    const askedAt = performance.now()
+    const { expires_at, left_ms } = await trx
       .insertInto('signature')
       .values({
         id: signature.id,
@@ -90,13 +95,14 @@ export async function insertSignature(db: Db, signature: NewSignature): Promise<
         created_at: fromNow(0),
         expires_at: fromNow(signature.ttlMs),
       })
-      .execute()
+      .returning(['expires_at', msUntil('expires_at').as('left_ms')])
+      .executeTakeFirstOrThrow()
     await appendTimeline(trx, signature.id, 'SIGNATURE_STARTED', null, {
       route: String(challenge.route.priority),
       routing_table_version: String(challenge.routingTableVersion),
     })
     await insertChallenge(trx, signature.id, challenge, challenge.passedOver)
-    return true
+    return { expiresAt: expires_at, leftMs: countDown(left_ms, askedAt) }
   })
 }
 
@@ -116,8 +122,9 @@ export async function findClaim(
 
 /** The signature of that id, when it is this caller's. Throws AlteredSignature. */
 export async function findSignature(db: Db, caller: string, id: string): Promise<StoredSignature | undefined> {
+  const askedAt = performance.now()
   const row = await selectSignatures(db).where('id', '=', id).where('caller', '=', caller).executeTakeFirst()
-  return row && toStoredSignature(row)
+  return row && toStoredSignature(row, askedAt)
 }
 
 /** Which signatures to list. What is undefined leaves all in. */
@@ -140,6 +147,7 @@ export async function listSignatures(
   { caller, status, provider, customerHmac, from, to, after }: SignatureFilters,
   limit: number,
 ): Promise<StoredSignature[]> {
+  const askedAt = performance.now()
   const rows = await selectSignatures(db)
     .where('caller', '=', caller)
     .$if(status !== undefined, (query) => query.where(currentStatus, '=', status as SignatureStatus))
@@ -161,7 +169,7 @@ export async function listSignatures(
     .orderBy('id', 'desc')
     .limit(limit)
     .execute()
-  return rows.map((row) => ({ ...toStoredSignature(row), status: row.current_status }))
+  return rows.map((row) => ({ ...toStoredSignature(row, askedAt), status: row.current_status }))
 }
 
 /** EXPIRED as soon as the time is over, though nobody may have closed it yet. */
@@ -180,7 +188,7 @@ function selectSignatures(db: Db) {
         .select(sql<string[]>`array_agg(challenge.id::text ORDER BY challenge.created_at, challenge.id)`.as('ids'))
         .as('challenge_ids'),
       currentStatus.as('current_status'),
-      sql<number>`(extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8`.as('left_ms'),
+      msUntil('expires_at').as('left_ms'),
     ])
 }
 
@@ -195,8 +203,8 @@ type SignatureRow = Omit<
   | `push_${string}`
 >
 
-/** A signature's row as use cases know it. */
-export function toStoredSignature(row: SignatureRow): StoredSignature {
+/** A signature's row, asked for at that time of `performance.now()`, as use cases know it. */
+export function toStoredSignature(row: SignatureRow, askedAt: number): StoredSignature {
   return {
     id: row.id,
     status: row.status,
@@ -207,6 +215,6 @@ export function toStoredSignature(row: SignatureRow): StoredSignature {
     completedAt: row.completed_at,
     transactionDigest: row.transaction_digest,
     due: row.status !== row.current_status,
-    leftMs: row.left_ms,
+    leftMs: countDown(row.left_ms, askedAt),
   }
 }

@@ -57,8 +57,8 @@ export function createFcmPush({ credentials, projectId, apiUrl, timeoutMs, clock
     async sendChallenge(message, signal) {
       const { pushToken } = message
       if (!pushToken) throw new ProviderError(NAME, 'NO_PUSH_TOKEN', 'recipient')
-      const now = clock()
-      const textWith = (code: string) => JSON.stringify({ message: pushMessage({ ...message, code }, pushToken, now) })
+      const left = secondsLeft(message)
+      const textWith = (code: string) => JSON.stringify({ message: pushMessage({ ...message, code }, pushToken, left) })
       const { answer, token } = await send(textWith(message.code), signal)
       const { name } = jsonOf(answer)
       if (!isAccepted(answer)) throw fcmRefusal(answer)
@@ -78,7 +78,7 @@ export function createFcmPush({ credentials, projectId, apiUrl, timeoutMs, clock
 }
 
 /** https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages#Message; every value of data is text. */
-function pushMessage(message: ChallengeMessage, token: string, now: Date) {
+function pushMessage(message: ChallengeMessage, token: string, secondsLeft: number) {
   const { signatureId, challengeId, code, transaction, locale, expiresAt } = message
   const texts = pushTexts(transaction, locale)
   return {
@@ -90,7 +90,7 @@ function pushMessage(message: ChallengeMessage, token: string, now: Date) {
       code,
       expires_at: expiresAt.toISOString(),
     },
-    android: { priority: 'HIGH', ttl: `${secondsLeft(message, now)}s` },
+    android: { priority: 'HIGH', ttl: `${secondsLeft}s` },
     apns: {
       // https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns
       headers: {

@@ -12,17 +12,16 @@ export type ObstacleTo = (provider: string, timeLeftMs?: number) => Obstacle | u
 
 /** Looks for obstacles: first what operators say, then the provider's circuit breaker. */
 export function createObstacle({
-  pausedUntil,
+  pausedForMs,
   health,
-  clock,
 }: {
-  pausedUntil: (provider: string) => Date | null | undefined
+  /** Not above zero when it isn't paused. */
+  pausedForMs: (provider: string) => number
   health: HealthOf
-  clock: () => Date
 }): ObstacleTo {
   return (provider, timeLeftMs = Number.POSITIVE_INFINITY) => {
-    const pauseMs = (pausedUntil(provider)?.getTime() ?? 0) - clock().getTime()
-    if (pauseMs > 0) return { reason: 'PAUSED', lastsMs: pauseMs }
+    const pauseMs = pausedForMs(provider)
+    if (pauseMs > 0) return { reason: 'PAUSED', lastsMs: Math.ceil(pauseMs) }
     const breakMs = health(provider).breakMs(timeLeftMs)
     return breakMs > 0 ? { reason: 'BREAKER_OPEN', lastsMs: breakMs } : undefined
   }

@@ -15,13 +15,15 @@ export interface ChallengeMessage {
   transaction: Transaction
   /** BCP 47. */
   locale: string
-  /** By this process's clock. */
+  /** By the database's clock, which this process's may differ from: look at `leftMs` for how long that is. */
   expiresAt: Date
+  /** Milliseconds until its code expires. */
+  leftMs(): number
 }
 
 /** The whole seconds that a message's code has left; not below 0. */
-export function secondsLeft({ expiresAt }: ChallengeMessage, now: Date): number {
-  return Math.max(0, Math.floor((expiresAt.getTime() - now.getTime()) / 1_000))
+export function secondsLeft({ leftMs }: ChallengeMessage): number {
+  return Math.max(0, Math.floor(leftMs() / 1_000))
 }
 
 /** A call to a provider that did not end with a message taken and proven. Its message names codes only, no personal data. */

@@ -104,7 +104,7 @@ export function createTwilioProvider(
     async sendChallenge(message, signal) {
       const { client, seen } = sdk(signal)
       const callback = reports ? { statusCallback: reports(receiptsPath, message) + TWILIO_RETRIES } : {}
-      const left = secondsLeft(message, clock())
+      const left = secondsLeft(message)
       const textWith = (code: string) => text({ ...message, code }, left)
       const { body } = await create(client, message, textWith(message.code), left, callback)
       const sentAt = clock()

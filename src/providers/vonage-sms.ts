@@ -54,7 +54,7 @@ export function createVonageSms({
     reportsDelivery: reports !== undefined,
     async sendChallenge(message, signal) {
       const { phone, code, transaction, locale } = message
-      const left = secondsLeft(message, clock())
+      const left = secondsLeft(message)
       const textWith = (code: string) => smsText(code, transaction, locale, left)
       const body = {
         message_type: 'text',

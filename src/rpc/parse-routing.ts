@@ -89,14 +89,13 @@ export function parseSimulate({ routes, signatures }: SimulateRoutingTableReques
 /** Reads a SetProviderStateRequest. Throws INVALID_FIELD with every wrong field. */
 export function parseSetState(
   { provider, state, pauseUntil, ...request }: SetProviderStateRequest,
-  { providers, clock }: Pick<Context, 'providers' | 'clock'>,
+  { providers }: Pick<Context, 'providers'>,
 ): SetProviderState {
   return parse((check) => {
     const paused = state === ProviderState.PAUSED
     const until = timeIn(check, 'pause_until', pauseUntil)
     check('state', state, paused || state === ProviderState.ENABLED, 'must be ENABLED or PAUSED')
-    check('pause_until', until, !paused || Number(until) > clock().getTime(), 'must be in the future')
-    check('pause_until', until, paused || !until, 'must be set with PAUSED only')
+    check('pause_until', until, paused === Boolean(until), 'must be set with PAUSED, and with it only')
     return {
       provider: check(
         'provider',

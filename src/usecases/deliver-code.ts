@@ -22,7 +22,10 @@ export interface Recipient {
   transaction: Transaction
   transactionDigest: Buffer
   locale: string
+  /** By the database's clock. */
   expiresAt: Date
+  /** Milliseconds until then. */
+  leftMs(): number
 }
 
 /** A challenge with its code in clear, which only the message may hold. */

@@ -21,13 +21,12 @@ export async function listProviders({
   isAvailable,
   routing,
   health,
-  clock,
-}: Pick<Context, 'providers' | 'isAvailable' | 'routing' | 'health' | 'clock'>): Promise<ListedProvider[]> {
+}: Pick<Context, 'providers' | 'isAvailable' | 'routing' | 'health'>): Promise<ListedProvider[]> {
   const listed = [...providers.values()].map(async (provider) => {
     const { name, channel } = provider
     const available = await isAvailable(provider)
     const killSwitch = routing.switches.get(name)
-    const isPaused = Number(killSwitch?.pausedUntil) > clock().getTime()
+    const isPaused = (killSwitch?.pausedForMs() ?? 0) > 0
     const { breaker, recent } = health(name)
     return { name, channel, killSwitch, isPaused, breaker, available, recent: recent() }
   })

@@ -13,14 +13,14 @@ export function pushTokenPlace(signatureId: string): string {
 /** Opens what a stored signature's next message is made of, and what its route was found by. */
 export async function openRecipient(
   ctx: Pick<Context, 'db' | 'keys' | 'readSecretsAgain' | 'log'>,
-  { id, transaction, transactionDigest, expiresAt }: StoredSignature,
+  { id, transaction, transactionDigest, expiresAt, leftMs }: StoredSignature,
 ): Promise<{ recipient: Recipient; query: RouteQuery }> {
   const stored = await findRecipient(ctx.db, id)
   const phone = await openSealed(ctx, stored.phone, id)
   const pushToken = stored.pushToken && (await openSealed(ctx, stored.pushToken, pushTokenPlace(id)))
   const { requestedChannel, customerSegment, locale } = stored
   return {
-    recipient: { signatureId: id, phone, pushToken, transaction, transactionDigest, locale, expiresAt },
+    recipient: { signatureId: id, phone, pushToken, transaction, transactionDigest, locale, expiresAt, leftMs },
     query: { phone, transaction, channel: requestedChannel, customerSegment },
   }
 }

@@ -53,13 +53,23 @@ export async function startSignature(
   const digest = transactionDigest(transaction)
   const first = newChallenge(ctx, plan, candidate, passedOver, digest)
   const signature = newSignature(ctx, input, digest, first.challenge)
-  const expiresAt = new Date(ctx.clock().getTime() + ctx.challenges.ttlMs)
   // Committed before anything is sent: a code the customer can read must already be verifiable.
-  if (!(await insertSignature(ctx.db, signature))) return repeatedStart(ctx, input)
+  const inserted = await insertSignature(ctx.db, signature)
+  if (!inserted) return repeatedStart(ctx, input)
   ctx.metrics.signatures.inc({ status: 'PENDING' })
 
   const { id } = signature
-  const recipient = { signatureId: id, phone, pushToken, transaction, transactionDigest: digest, locale, expiresAt }
+  const { expiresAt, leftMs } = inserted
+  const recipient = {
+    signatureId: id,
+    phone,
+    pushToken,
+    transaction,
+    transactionDigest: digest,
+    locale,
+    expiresAt,
+    leftMs,
+  }
   await deliverCode(ctx, plan, recipient, first, delivering, timeLeftMs, signal)
   return challengeOutcome(ctx, caller, id)
 }

@@ -40,7 +40,7 @@ export async function* watchSignature(
     // Only what was read after the end is all there is.
     if (ended) return
     ended = status !== 'PENDING'
-    if (!ended) await changes.next(leftMs, position)
+    if (!ended) await changes.next(leftMs(), position)
   }
 }
 

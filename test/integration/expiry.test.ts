@@ -1,7 +1,8 @@
-import { timestampDate } from '@bufbuild/protobuf/wkt'
+import { timestampDate, timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { Code } from '@connectrpc/connect'
 import { sql } from 'kysely'
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
+import { ProviderState } from '../../gen/bank/signature/v1/routing_pb.ts'
 import { ChallengeStatus, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
 import {
   type App,
@@ -15,6 +16,7 @@ import {
   transaction,
   wrongCode,
 } from '../support/app.ts'
+import { publish, route } from '../support/routing.ts'
 
 let app: App
 beforeAll(async () => {
@@ -208,6 +210,57 @@ test.each([
   expect(await failure(app.client.completeSignature({ ...late, transaction: transaction() }))).toMatchObject({
     reason: 'SIGNATURE_EXPIRED',
   })
+})
+
+test.each([
+  ['fast', 6],
+  ['slow', -6],
+])(
+  'of a code that is sent again the message tells the time that the database says is left, by a clock %s',
+  async (_, minutes) => {
+    const { signatureId } = await start(app)
+    await sql`UPDATE signature SET expires_at = clock_timestamp() + interval '200 s' WHERE id = ${signatureId}`.execute(
+      app.db,
+    )
+    await sql`
+    UPDATE challenge SET created_at = created_at - interval '31 s' WHERE signature_id = ${signatureId}
+  `.execute(app.db)
+    vi.useFakeTimers({ now: Date.now() + minutes * 60_000, toFake: ['Date'] })
+
+    await app.client.resendChallenge({ signatureId, idempotencyKey: crypto.randomUUID() })
+
+    const validity = Number(app.sandbox.calls.at(-1)?.form.get('ValidityPeriod'))
+    expect(validity).toBeGreaterThan(190)
+    expect(validity).toBeLessThanOrEqual(200)
+  },
+)
+
+test.each([
+  ['fast', 6],
+  ['slow', -6],
+])('a pause lasts as long as the database says, by a clock %s', async (_, minutes) => {
+  await publish(app, [route(1, { SMS: ['vonage-sms', 'twilio-sms'] })])
+  vi.useFakeTimers({ now: Date.now() + minutes * 60_000, toFake: ['Date'] })
+  const used = async () => (await app.client.startSignature(startRequest())).challenge?.provider
+  const pauseFor = async (ms: number) =>
+    app.routing.setProviderState({
+      provider: 'vonage-sms',
+      state: ProviderState.PAUSED,
+      pauseUntil: timestampFromMs((await databaseTime()) + ms),
+      author: 'ops@bank.example',
+      reason: 'an outage',
+    })
+
+  await pauseFor(60_000)
+  expect(await used()).toBe('twilio-sms')
+  const { providers } = await app.routing.listProviders({})
+  const { killSwitch } = providers.find(({ name }) => name === 'vonage-sms') ?? {}
+  expect(killSwitch).toMatchObject({ state: ProviderState.PAUSED })
+  expect(await app.metrics()).toContain('provider_paused{provider="vonage-sms"} 1')
+
+  await pauseFor(1_000)
+  await expect.poll(used, { timeout: 5_000 }).toBe('vonage-sms')
+  expect(await failure(pauseFor(-1_000))).toMatchObject({ reason: 'INVALID_FIELD', fields: ['pause_until'] })
 })
 
 /** Moves a signature and its challenges so far back in the database that their time was over a moment ago. */

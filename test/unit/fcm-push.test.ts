@@ -53,7 +53,7 @@ const started = useSandbox()
 describe('a message', () => {
   test('holds data for the app, and for iOS an alert without the code that the app may add to', async () => {
     const expiresAt = new Date(NOW.getTime() + 120_000)
-    await push().sendChallenge(challengeMessage(NOW, { expiresAt }), never())
+    await push().sendChallenge(challengeMessage(NOW, { expiresAt, leftMs: () => 120_000 }), never())
 
     expect(started().sandbox.calls.map(({ json }) => json)).toEqual([
       {

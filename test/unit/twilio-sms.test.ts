@@ -57,7 +57,7 @@ describe('a message', () => {
   })
 
   test('says how long its code is valid', async () => {
-    await sms().sendChallenge(challengeMessage(NOW, { expiresAt: new Date(NOW.getTime() + 89_999) }), never())
+    await sms().sendChallenge(challengeMessage(NOW, { leftMs: () => 89_999 }), never())
 
     expect(started().sandbox.calls[0]?.form.get('Body')).toContain('Valid for 89 s.')
   })

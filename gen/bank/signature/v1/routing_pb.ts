@@ -470,7 +470,7 @@ export type SetProviderStateRequest = Message<"bank.signature.v1.SetProviderStat
   state: ProviderState;
 
   /**
-   * With PAUSED: until when, in the future.
+   * With PAUSED: until when, in the future by the database's clock.
    *
    * @generated from field: google.protobuf.Timestamp pause_until = 3;
    */
