@@ -98,9 +98,9 @@ export function createDeliver({ policy, health, obstacle, metrics, log, clock, e
           const cut = AbortSignal.any([timeout, isUncut ? ending : budget])
           return provider.sendChallenge({ ...message, attempt: number }, cut)
         }
-        // A caller with less time than the call may take is why the budget is short.
-        const isCallers = () => !timeout.aborted && (signal.aborted || (budget.aborted && !isPatient))
-        result = await health(provider.name).observe(send, isCallers)
+        // The caller gave up, or has less time than the call may take, which is why the budget is short.
+        const isExcused = () => !timeout.aborted && (signal.aborted || (budget.aborted && !isPatient))
+        result = await health(provider.name).observe(send, isExcused)
         end('success', 'sent', null)
       } catch (thrown) {
         const error = asProviderError(provider.name, thrown)
