@@ -5,7 +5,7 @@ import { durationMs, timestampDate } from '@bufbuild/protobuf/wkt'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { BreakerState, ProviderState } from '../../gen/bank/signature/v1/routing_pb.ts'
 import { Channel } from '../../gen/bank/signature/v1/signature_pb.ts'
-import { type App, failure, startApp, startRequest } from '../support/app.ts'
+import { type App, failure, start, startApp, startRequest } from '../support/app.ts'
 import { enable, pause, publish, route } from '../support/routing.ts'
 
 let app: App
@@ -31,6 +31,14 @@ test('every provider is listed by name with its channel, untouched by operators 
   )
   expect(providers.map(({ killSwitch }) => killSwitch)).toEqual([undefined, undefined, undefined, undefined])
   expect(app.sandbox.messages).toEqual([])
+})
+
+test('without a number for calls there are no calls, and the text messages go on', async () => {
+  const service = { TWILIO_FROM_NUMBER: `MG${'0a'.repeat(16)}` }
+  const other = await app.replica(service)
+  expect(Object.keys(await listed(other))).toEqual(NAMES.filter((name) => name !== 'twilio-voice'))
+  await start(other)
+  expect(app.sandbox.messages[0]).toMatchObject({ provider: 'twilio-sms', from: service.TWILIO_FROM_NUMBER })
 })
 
 test('only the providers that there are credentials for are listed', async () => {
