@@ -36,7 +36,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-test.for([
+test.concurrent.for([
   ['npm start', ['npm', 'start']],
   ["README's production command in a shell", ['sh', '-c']],
 ] as const)('SIGTERM to %s ends the calls under way well, and leaves no process behind', async ([, command]) => {
@@ -54,7 +54,7 @@ test.for([
   expect(family.filter(isAlive)).toEqual([])
 })
 
-test('SIGUSR1 opens no debugger, however the service is started', async () => {
+test.concurrent('SIGUSR1 opens no debugger, however the service is started', async () => {
   const env = { ...(await ownDatabase()), HOME: tmpdir(), npm_config_update_notifier: 'false' }
   await using service = await serveBy(['sh', '-c', await productionCommand()], env)
   service.child.kill('SIGUSR1')
