@@ -86,6 +86,13 @@ export async function play(world: World, customer: Customer): Promise<void> {
   await read(world, customer)
 }
 
+/** How a signature has ended of which a start is refused so. */
+const END_OF_START: Record<string, Customer['state']> = {
+  DESTINATION_UNREACHABLE: 'FAILED',
+  PROVIDER_UNAVAILABLE: 'FAILED',
+  SIGNATURE_EXPIRED: 'EXPIRED',
+}
+
 /** Whether there is a signature now that goes on. */
 async function start(world: World, customer: Customer): Promise<boolean> {
   const { key, phone, script } = customer
@@ -101,12 +108,12 @@ async function start(world: World, customer: Customer): Promise<boolean> {
   for (const answer of answers) {
     if ('refused' in answer) {
       customer.signatureId ??= answer.metadata.signature_id
-      const isFailure = ['DESTINATION_UNREACHABLE', 'PROVIDER_UNAVAILABLE'].includes(answer.refused)
-      if (!isFailure) violate(world, 'a start is answered', `${key}: ${answer.refused} ${answer.message}`)
+      const state = END_OF_START[answer.refused]
+      if (!state) violate(world, 'a start is answered', `${key}: ${answer.refused} ${answer.message}`)
       if (answer.metadata.signature_id !== customer.signatureId) {
         violate(world, 'one signature per key', `${key}: ${answer.metadata.signature_id}, ${customer.signatureId}`)
       }
-      customer.state = isFailure ? 'FAILED' : undefined
+      customer.state = state
       customer.told.push(answer.refused)
       continue
     }
@@ -115,7 +122,6 @@ async function start(world: World, customer: Customer): Promise<boolean> {
     if (signature?.id !== customer.signatureId) {
       violate(world, 'one signature per key', `${key}: ${signature?.id}, ${customer.signatureId}`)
     }
-    if (signature?.status === SignatureStatus.EXPIRED) customer.state = 'EXPIRED'
     customer.told.push(challenge?.deliveryStatus === DeliveryStatus.UNKNOWN ? 'UNKNOWN' : 'SENT')
   }
   return customer.state === undefined
