@@ -1,4 +1,4 @@
-import type { Db } from './db/database.ts'
+import type { Database, Db } from './db/database.ts'
 import type { LiveRouting } from './db/live-routing.ts'
 import type { SignatureNotices } from './db/signature-notices.ts'
 import type { Keys } from './domain/keys.ts'
@@ -15,6 +15,8 @@ import type { Metrics } from './telemetry/metrics.ts'
 /** What lives as long as the process. Use cases name the slice of it that they use. */
 export interface Context {
   db: Db
+  /** Two connections for what operators read: use cases take it by `readForOperator`. */
+  operatorReads: Pick<Database, 'db' | 'isBusy'>
   /** As last read, like `providers` and `receiptReaders`: another after each rotation, so look at each use. */
   readonly keys: Keys
   /** Reads the secrets at once, as another replica may know newer ones. Never fails: those that are there stay. */

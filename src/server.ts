@@ -52,6 +52,8 @@ export interface Overrides {
 
 /** Calls under way have this long once the process is told to stop. */
 const DRAIN_MS = 18_000
+/** Lists and simulations: however many there are, callers keep the rest of the database. */
+const OPERATOR_READS = { size: 2, statementTimeoutMs: 2_000 }
 /** What a delivery's lease allows beyond its budget, for the writes around it. */
 const LEASE_MARGIN_MS = 5_000
 
@@ -78,6 +80,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   }
   const database = starting.use(openDatabase(databaseUrl, { ...connections, size: config.databasePoolSize }))
   const { db } = database
+  const operatorReads = starting.use(openDatabase(databaseUrl, { ...connections, ...OPERATOR_READS }))
   metrics.watchPool(database.poolSize)
 
   let serving = false
@@ -154,6 +157,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
 
   const ctx: Context = {
     db,
+    operatorReads,
     get keys() {
       return secrets.current.keys ?? localKeys
     },

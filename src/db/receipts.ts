@@ -119,7 +119,7 @@ export async function takeMissingReceipts(
     .where('id', 'in', (eb) =>
       eb
         .selectFrom('challenge')
-        .where('receipt_due_at', '<=', sql<Date>`clock_timestamp()`)
+        .where('receipt_due_at', '<=', sql<Date>`now()`)
         .select('id')
         .limit(limit)
         .forUpdate()

@@ -10,6 +10,7 @@ export interface Schema {
   routing_table: RoutingTableTable
   provider_switch: ProviderSwitchTable
   signature: SignatureTable
+  signature_provider: SignatureProviderTable
   idempotency_key: IdempotencyKeyTable
   challenge: ChallengeTable
   attempt: AttemptTable
@@ -61,6 +62,17 @@ interface SignatureTable {
   created_at: Date
   expires_at: Date
   completed_at: Date | null
+}
+
+/** The providers used for each signature. Triggers write it, and only lists read it. */
+interface SignatureProviderTable {
+  signature_id: string
+  provider: string
+  /** As in the signature. */
+  caller: string
+  status: SignatureStatus
+  created_at: Date
+  expires_at: Date
 }
 
 interface IdempotencyKeyTable {

@@ -127,57 +127,13 @@ export async function findSignature(db: Db, caller: string, id: string): Promise
   return row && toStoredSignature(row, askedAt)
 }
 
-/** Which signatures to list. What is undefined leaves all in. */
-export interface SignatureFilters {
-  caller: string
-  status: SignatureStatus | undefined
-  provider: string | undefined
-  customerHmac: Buffer | undefined
-  /** Started then or later. */
-  from: Date | undefined
-  /** Started before. */
-  to: Date | undefined
-  /** Older than the signature of this id. */
-  after: string | undefined
-}
-
-/** Lists signatures, the latest first: ids are UUIDv7, in the order of time. Throws AlteredSignature. */
-export async function listSignatures(
-  db: Db,
-  { caller, status, provider, customerHmac, from, to, after }: SignatureFilters,
-  limit: number,
-): Promise<StoredSignature[]> {
-  const askedAt = performance.now()
-  const rows = await selectSignatures(db)
-    .where('caller', '=', caller)
-    .$if(status !== undefined, (query) => query.where(currentStatus, '=', status as SignatureStatus))
-    .$if(customerHmac !== undefined, (query) => query.where('customer_hmac', '=', customerHmac as Buffer))
-    .$if(from !== undefined, (query) => query.where('created_at', '>=', from as Date))
-    .$if(to !== undefined, (query) => query.where('created_at', '<', to as Date))
-    .$if(after !== undefined, (query) => query.where('id', '<', after as string))
-    .$if(provider !== undefined, (query) =>
-      query.where((eb) =>
-        eb.exists(
-          eb
-            .selectFrom('challenge')
-            .whereRef('challenge.signature_id', '=', 'signature.id')
-            .where('challenge.provider', '=', provider as string)
-            .select('challenge.id'),
-        ),
-      ),
-    )
-    .orderBy('id', 'desc')
-    .limit(limit)
-    .execute()
-  return rows.map((row) => ({ ...toStoredSignature(row, askedAt), status: row.current_status }))
-}
-
 /** EXPIRED as soon as the time is over, though nobody may have closed it yet. */
 const currentStatus = sql<SignatureStatus>`
   CASE WHEN status = 'PENDING' AND expires_at <= clock_timestamp() THEN 'EXPIRED' ELSE status END
 `
 
-function selectSignatures(db: Db) {
+/** Signatures with their challenges' ids and what the database's clock says of them. */
+export function selectSignatures(db: Db) {
   return db
     .selectFrom('signature')
     .selectAll()

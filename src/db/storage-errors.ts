@@ -45,6 +45,11 @@ export function readOnlyServer(): Error {
   return Object.assign(new Error('the database takes no writes'), { code: READ_ONLY })
 }
 
+/** True for a statement that the server ended for taking too long. */
+export function isStatementTimeout(error: unknown): boolean {
+  return error instanceof Error && codeOf(error) === '57014'
+}
+
 /** Whether the server does not take our password (any more). */
 export function isPasswordRefused(error: unknown): boolean {
   return error instanceof Error && codeOf(error) === '28P01'

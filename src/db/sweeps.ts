@@ -26,7 +26,7 @@ export async function takeLostDeliveries(db: Db): Promise<LostDelivery[]> {
       .innerJoin('signature', 'signature.id', 'challenge.signature_id')
       .where('challenge.status', '=', 'PENDING')
       .where('delivery_status', 'is', null)
-      .where('lease_expires_at', '<=', sql<Date>`clock_timestamp()`)
+      .where('lease_expires_at', '<=', sql<Date>`now()`)
       .orderBy('lease_expires_at')
       .limit(BATCH)
       // As whoever changes a challenge, by its signature's lock.
@@ -46,6 +46,7 @@ export async function takeLostDeliveries(db: Db): Promise<LostDelivery[]> {
       // It may have been recorded before we had the lock.
       .where('status', '=', 'PENDING')
       .where('delivery_status', 'is', null)
+      .where('lease_expires_at', '<=', sql<Date>`now()`)
       .returning((eb) => [
         'id as challengeId',
         'signature_id as signatureId',
@@ -71,7 +72,7 @@ export async function expireSignatures(db: Db): Promise<number> {
     const due = await trx
       .selectFrom('signature')
       .where('status', '=', 'PENDING')
-      .where('expires_at', '<=', sql<Date>`clock_timestamp()`)
+      .where('expires_at', '<=', sql<Date>`now()`)
       .orderBy('expires_at')
       .limit(BATCH)
       .forUpdate()
@@ -88,7 +89,7 @@ export async function removeOldKeys(db: Db): Promise<number> {
   const { numAffectedRows } = await sql`
     DELETE FROM idempotency_key WHERE (caller, key) IN (
       SELECT caller, key FROM idempotency_key
-      WHERE created_at < clock_timestamp() - ${KEY_LIFETIME}::interval
+      WHERE created_at < now() - ${KEY_LIFETIME}::interval
       ORDER BY created_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
     )
   `.execute(db)
@@ -100,7 +101,7 @@ export async function removeOldSignatures(db: Db, retentionMs: number): Promise<
   const { numAffectedRows } = await sql`
     DELETE FROM signature WHERE id IN (
       SELECT id FROM signature
-      WHERE status <> 'PENDING' AND completed_at < clock_timestamp() - ${retentionMs} * interval '1 millisecond'
+      WHERE status <> 'PENDING' AND completed_at < now() - ${retentionMs} * interval '1 millisecond'
       ORDER BY completed_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
     )
   `.execute(db)

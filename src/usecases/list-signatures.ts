@@ -1,8 +1,9 @@
 import type { Context } from '../context.ts'
-import { listSignatures as list } from '../db/signatures.ts'
+import { listSignatures as list } from '../db/signature-lists.ts'
 import { lookUpHmac } from '../domain/sealed.ts'
 import type { Signature, SignatureStatus } from '../domain/signature.ts'
 import { reportAltered } from './altered.ts'
+import { readForOperator } from './read-for-operator.ts'
 
 export interface ListSignatures {
   caller: string
@@ -19,13 +20,15 @@ export interface ListSignatures {
   after: string | undefined
 }
 
-/** Lists signatures, latest first, and the id after which the next page begins. */
+/** Lists signatures, latest first, and the id after which the next page begins. Throws OVERLOADED. */
 export async function listSignatures(
-  ctx: Pick<Context, 'db' | 'keys' | 'metrics' | 'log'>,
+  ctx: Pick<Context, 'operatorReads' | 'keys' | 'metrics' | 'log'>,
   { customerId, pageSize, ...filters }: ListSignatures,
 ): Promise<{ signatures: Signature[]; next: string | undefined }> {
   const customerHmac = customerId === undefined ? undefined : lookUpHmac(ctx.keys.index, 'customer', customerId)
-  const found = await list(ctx.db, { ...filters, customerHmac }, pageSize + 1).catch(reportAltered(ctx))
+  const found = await readForOperator(ctx, (db) => list(db, { ...filters, customerHmac }, pageSize + 1)).catch(
+    reportAltered(ctx),
+  )
   const signatures = found.slice(0, pageSize)
   return { signatures, next: found.length > pageSize ? signatures.at(-1)?.id : undefined }
 }

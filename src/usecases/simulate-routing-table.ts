@@ -21,7 +21,7 @@ export interface SimulatedRouting {
   moves: { from: string; to: string; signatures: number }[]
 }
 
-type Ctx = Pick<Context, 'db' | 'keys' | 'readSecretsAgain' | 'log' | 'metrics'>
+type Ctx = Pick<Context, 'db' | 'operatorReads' | 'keys' | 'readSecretsAgain' | 'log' | 'metrics'>
 
 /** Other calls get their turn at least this often. */
 const TURN_MS = 10
@@ -50,7 +50,7 @@ async function compare(
   let signatures = 0
   let unmoved = 0
   let turnEnds = performance.now() + TURN_MS
-  for await (const start of latestStarts(ctx.db, limit)) {
+  for await (const start of latestStarts(ctx.operatorReads.db, limit)) {
     const request = await requestOf(ctx, start)
     const [from, to] = [firstInLine(now, start, request), firstInLine(draft, start, request)]
     signatures += 1

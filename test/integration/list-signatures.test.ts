@@ -8,6 +8,7 @@ import {
   SignatureStatus,
 } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { type App, failure, type Init, PHONE, start, startApp, startRequest, transaction } from '../support/app.ts'
+import { fill } from '../support/fill.ts'
 import { publish, route } from '../support/routing.ts'
 
 let app: App
@@ -95,6 +96,70 @@ test('the start of a range is in it and its end is not', async () => {
   expect(await listed({ startTime: at(times[0]), endTime: at(times[2]) })).toEqual([second, first])
   expect(await listed({ startTime: at('2026-01-01T10:00:00.001Z'), endTime: at(times[1]) })).toEqual([])
 })
+
+test('the order is that of the database, whatever clock the ids were made by', async () => {
+  const [first, second, third] = await startMany(3)
+  await sql`UPDATE signature SET created_at = created_at + interval '1 s' WHERE id = ${first}`.execute(app.db)
+  expect(await listed()).toEqual([first, third, second])
+  expect(await readPages({ pageSize: 1 })).toEqual([[first], [third], [second]])
+  expect(await readPages({ pageSize: 1, provider: 'twilio-sms' })).toEqual([[first], [third], [second]])
+})
+
+test('every combination of filters lists, page by page, what a look at each signature finds', async () => {
+  const { signatureId } = await start(app)
+  for (const ageMs of [0, 400_000]) await fill(app.db, { count: 6, ageMs, status: 'PENDING' })
+  await fill(app.db, { count: 60, ageMs: 60_000 })
+  await sql`
+    UPDATE signature SET customer_hmac = (SELECT customer_hmac FROM signature WHERE id = ${signatureId})
+    WHERE created_at < now() - interval '80 s'
+  `.execute(app.db)
+  await sql`
+    INSERT INTO challenge SELECT (jsonb_populate_record(challenge,
+      jsonb_build_object('id', gen_random_uuid(), 'status', 'CANCELLED', 'provider', 'vonage-sms'))).*
+    FROM challenge WHERE id::text < '6' AND status <> 'FAILED'
+  `.execute(app.db)
+
+  const { rows: all } = await sql<Looked>`
+    SELECT id, CASE WHEN status = 'PENDING' AND expires_at <= now() THEN 'EXPIRED' ELSE status END AS status,
+      customer_hmac = (SELECT customer_hmac FROM signature WHERE id = ${signatureId}) AS "isOurs", created_at AS "createdAt",
+      (SELECT array_agg(provider) FROM challenge WHERE signature_id = signature.id) AS providers
+    FROM signature ORDER BY signature.created_at DESC, id DESC
+  `.execute(app.db)
+  const [late, early] = [new Date(Date.now() - 65_000), new Date(Date.now() - 402_000)]
+  for (const status of [undefined, 'PENDING', 'SIGNED', 'FAILED', 'EXPIRED', 'ABORTED'] as const) {
+    for (const provider of [undefined, 'vonage-sms']) {
+      for (const customerId of [undefined, 'customer-1']) {
+        for (const [from, to] of [[], [early, late]]) {
+          const found = all.filter(
+            (each) =>
+              (!status || each.status === status) &&
+              (!provider || each.providers.includes(provider)) &&
+              (!customerId || each.isOurs) &&
+              (!from || each.createdAt >= from) &&
+              (!to || each.createdAt < to),
+          )
+          const pages = await readPages({
+            pageSize: 9,
+            ...(status && { status: SignatureStatus[status] }),
+            ...(provider && { provider }),
+            ...(customerId && { customerId }),
+            ...(from && { startTime: timestampFromDate(from) }),
+            ...(to && { endTime: timestampFromDate(to) }),
+          })
+          expect(pages.flat(), `${status} ${provider} ${customerId} ${from}`).toEqual(found.map(({ id }) => id))
+        }
+      }
+    }
+  }
+})
+
+interface Looked {
+  id: string
+  status: keyof typeof SignatureStatus
+  isOurs: boolean
+  createdAt: Date
+  providers: string[]
+}
 
 test('filters that are combined all count', async () => {
   const [one] = await startMany(1, 'customer-1')

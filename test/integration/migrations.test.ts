@@ -221,6 +221,28 @@ test('attempts without an outcome and leases given back survive taking recover_d
   expect(await attempts()).toHaveLength(2)
 })
 
+test('index_lists notes the providers that were used before it, and those that the version before uses after it', async () => {
+  const db = await database('migrated')
+  await downTo(db, '0005_recover_deliveries')
+  const { id } = await insertSignature(db)
+  const used = async (provider: string) => insertChallenge(db, id, { ...CODE_FIELDS, provider, status: 'CANCELLED' })
+  for (const provider of ['twilio-sms', 'vonage-sms', 'twilio-sms']) await used(provider)
+  await migrate(db, 'up')
+  for (const provider of ['vonage-sms', 'twilio-voice']) await used(provider)
+  await sql`UPDATE signature SET status = 'ABORTED', completed_at = now() WHERE id = ${id}`.execute(db)
+
+  const { rows } = await sql`
+    SELECT provider, listed.status, listed.caller = signature.caller AND listed.created_at = signature.created_at
+      AND listed.expires_at = signature.expires_at AS same
+    FROM signature_provider listed JOIN signature ON signature.id = signature_id ORDER BY provider
+  `.execute(db)
+  expect(rows).toEqual([
+    { provider: 'twilio-sms', status: 'ABORTED', same: true },
+    { provider: 'twilio-voice', status: 'ABORTED', same: true },
+    { provider: 'vonage-sms', status: 'ABORTED', same: true },
+  ])
+})
+
 test('signatures and challenges survive version_the_routing_table, back and forth', async () => {
   await using app = await startApp()
   const { signatureId, challengeId, code } = await start(app)

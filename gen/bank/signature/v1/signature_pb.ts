@@ -1345,6 +1345,10 @@ export const SignatureService: GenService<{
   /**
    * Lists signatures, the latest first.
    *
+   * Errors:
+   *   - UNAVAILABLE, OVERLOADED: too many lists at once, or this one took longer than 2 s. Wait as RetryInfo says, or
+   *     narrow the filters.
+   *
    * @generated from rpc bank.signature.v1.SignatureService.ListSignatures
    */
   listSignatures: {
