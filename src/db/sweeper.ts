@@ -28,7 +28,7 @@ export function openSweeper(db: Db, config: SweeperConfig): AsyncDisposable {
   const stop = new AbortController()
   const { retentionMs } = config
 
-  /** Each in batches, until one is not full. */
+  /** Each takes one batch and returns how many that were. */
   const sweeps: (() => Promise<number>)[] = [
     async () => {
       const lost = await takeLostDeliveries(db)
@@ -59,18 +59,31 @@ export function openSweeper(db: Db, config: SweeperConfig): AsyncDisposable {
 
   async function sweepOn(): Promise<void> {
     while (!stop.signal.aborted) {
-      for (const sweep of sweeps) {
-        // One that fails must not keep the others from their work.
-        await drain(sweep).catch(config.onError)
-      }
+      await takeTurns()
       // Replicas that were started together shall not go on looking together.
       const pauseMs = SWEEP_EVERY_MS * (0.75 + Math.random() / 2)
       await sleep(pauseMs, undefined, { signal: stop.signal, ref: false }).catch(() => {})
     }
   }
 
-  async function drain(sweep: () => Promise<number>): Promise<void> {
-    while (!stop.signal.aborted && (await sweep()) === BATCH);
+  /** Runs the sweeps in turn until none finds a full batch, so that the backlog of one keeps no other waiting. */
+  async function takeTurns(): Promise<void> {
+    const failed = new Set<unknown>()
+    let isMore = true
+    while (isMore) {
+      isMore = false
+      for (const sweep of sweeps) {
+        if (stop.signal.aborted) return
+        if (failed.has(sweep)) continue
+        try {
+          if ((await sweep()) === BATCH) isMore = true
+        } catch (error) {
+          // The others go on; this one is tried again after the pause.
+          failed.add(sweep)
+          config.onError(error)
+        }
+      }
+    }
   }
 
   const sweeping = sweepOn()
