@@ -37,5 +37,5 @@ export async function fallBack(ctx: Context, due: DueFallback): Promise<void> {
   const first = newChallenge(ctx, plan, candidate, passedOver, recipient.transactionDigest)
   if (!(await insertFallback(ctx.db, due, reason, { next: first.challenge, skipped }))) return
   ctx.metrics.fallbacks.inc({ from: provider, to: candidate.provider, reason })
-  await deliverCode(ctx, plan, recipient, first, delivering, ctx.challenges.budgetMs, ctx.ending)
+  await deliverCode(ctx, plan, recipient, first, delivering, Number.POSITIVE_INFINITY, ctx.ending)
 }
