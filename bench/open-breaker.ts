@@ -16,7 +16,14 @@ const FAILURES = 30
 
 const dataDir = await mkdtemp(join(tmpdir(), 'signature-router-bench-'))
 try {
-  const env = { DATA_DIR: dataDir, GRPC_PORT: '0', HTTP_PORT: '0', SANDBOX_PORT: '0', LOG_LEVEL: 'silent' }
+  const env = {
+    DATA_DIR: dataDir,
+    GRPC_PORT: '0',
+    HTTP_PORT: '0',
+    ADMIN_PORT: '0',
+    SANDBOX_PORT: '0',
+    LOG_LEVEL: 'silent',
+  }
   await using server = await startServer(await loadConfig({ ...env, DELIVERY_RETRIES: '0' }))
   const transport = createGrpcTransport({ baseUrl: `http://127.0.0.1:${server.grpcPort}` })
   const signatures = createClient(SignatureService, transport)

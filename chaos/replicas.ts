@@ -63,6 +63,7 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
     DATABASE_URL: options.databaseUrl(database.port),
     GRPC_PORT: String(grpcPort),
     HTTP_PORT: String(await freePort()),
+    ADMIN_PORT: '0',
     CHAOS_CLOCK_FILE: clockFile,
     CHAOS_WARM_UP: join(root, 'src/server.ts'),
     // A replica starts in half the time.

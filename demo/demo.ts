@@ -12,7 +12,7 @@ import { startServer } from '../src/server.ts'
 const dataDir = await mkdtemp(join(tmpdir(), 'signature-router-demo-'))
 try {
   say('Starting PostgreSQL, the sandbox and the service on free ports …')
-  const ports = { GRPC_PORT: '0', HTTP_PORT: '0', SANDBOX_PORT: '0' }
+  const ports = { GRPC_PORT: '0', HTTP_PORT: '0', ADMIN_PORT: '0', SANDBOX_PORT: '0' }
   const config = await loadConfig({ DATA_DIR: dataDir, LOG_LEVEL: 'silent', ...ports })
   await using server = await startServer(config)
   await demonstrate(`http://127.0.0.1:${server.grpcPort}`, server.sandboxUrl ?? '')

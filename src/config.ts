@@ -31,8 +31,12 @@ export interface Config extends Secrets {
   readonly host: string
   /** GRPC_PORT; 0 is any free port, as for the other ports. */
   readonly grpcPort: number
-  /** HTTP_PORT: metrics, health and webhooks. */
+  /** GRPC_MAX_CONNECTION_AGE_SECONDS: about as long as a connection to the gRPC port lasts, in milliseconds. */
+  readonly grpcMaxConnectionAgeMs: number
+  /** HTTP_PORT: webhooks, which the internet reaches. */
   readonly httpPort: number
+  /** ADMIN_PORT: metrics and health. */
+  readonly adminPort: number
   /** SANDBOX_PORT: the sandbox, when it is used. */
   readonly sandboxPort: number
   /** DATA_DIR as given: where the embedded database and its keys are kept. */
@@ -124,7 +128,9 @@ export async function loadConfig(
     ...basics,
     host: setting('HOST', HOST, '127.0.0.1'),
     grpcPort: setting('GRPC_PORT', PORT, 50_051),
+    grpcMaxConnectionAgeMs: setting('GRPC_MAX_CONNECTION_AGE_SECONDS', wholeNumber(1, 86_400), 1_800) * 1000,
     httpPort: setting('HTTP_PORT', PORT, 8080),
+    adminPort: setting('ADMIN_PORT', PORT, 9090),
     sandboxPort: setting('SANDBOX_PORT', PORT, 8025),
     twilioTimeoutMs: setting('TWILIO_TIMEOUT_SECONDS', seconds(60), 5_000),
     vonageTimeoutMs: setting('VONAGE_TIMEOUT_SECONDS', seconds(60), 5_000),

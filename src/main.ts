@@ -52,7 +52,10 @@ async function run([command, direction = 'up', ...rest]: string[]): Promise<void
   if (!stop.signal.aborted) await once(stop.signal, 'abort')
 }
 
-function welcome(address: string, { grpcPort, httpPort, sandboxUrl }: Awaited<ReturnType<typeof startServer>>): string {
+function welcome(
+  address: string,
+  { grpcPort, httpPort, adminPort, sandboxUrl }: Awaited<ReturnType<typeof startServer>>,
+): string {
   const host = address.includes(':') ? `[${address}]` : address
   const request = {
     idempotency_key: 'order-1',
@@ -66,7 +69,8 @@ function welcome(address: string, { grpcPort, httpPort, sandboxUrl }: Awaited<Re
   }
   return `
 gRPC  ${host}:${grpcPort}
-HTTP  http://${host}:${httpPort}/metrics /livez /readyz
+HTTP  http://${host}:${httpPort}/webhooks/
+admin http://${host}:${adminPort}/metrics /livez /readyz
 ${sandboxUrl ? `phone ${sandboxUrl}/ (a sandbox: no message leaves this machine)\n` : ''}
 npx buf curl --protocol grpc --http2-prior-knowledge \\
   -d '${JSON.stringify(request)}' \\

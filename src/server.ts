@@ -14,6 +14,7 @@ import { openSignatureNotices } from './db/signature-notices.ts'
 import { storageFailure } from './db/storage-errors.ts'
 import { openSweeper } from './db/sweeper.ts'
 import { readLastPositions } from './db/timeline.ts'
+import { startAdminServer } from './http/admin-server.ts'
 import { startHttpServer } from './http/http-server.ts'
 import { createAvailability } from './providers/availability.ts'
 import { createDeliver } from './providers/deliver.ts'
@@ -35,6 +36,7 @@ import { reportSecretsReads } from './telemetry/secrets-report.ts'
 export interface Server extends AsyncDisposable {
   readonly grpcPort: number
   readonly httpPort: number
+  readonly adminPort: number
   /** Where the sandbox listens, when it stands in for the vendors. */
   readonly sandboxUrl: string | undefined
 }
@@ -84,16 +86,18 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   metrics.watchPool(database.poolSize)
 
   let serving = false
-  const http = starting.use(
-    await startHttpServer(metrics, {
+  const admin = starting.use(
+    await startAdminServer({
       host: config.host,
-      port: config.httpPort,
+      port: config.adminPort,
+      metrics,
       async checkReady() {
         if (!serving) throw new Error('not serving')
         await readiness.check()
       },
     }),
   )
+  const http = starting.use(await startHttpServer({ host: config.host, port: config.httpPort }))
   // What receipts have set off may go on while calls are drained, and is cut off when these have ended.
   const ending = new AbortController()
   // Waited for after that: what is cut off is recorded.
@@ -209,6 +213,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
       host: config.host,
       port: config.grpcPort,
       reflection: !config.production,
+      maxConnectionAgeMs: config.grpcMaxConnectionAgeMs,
       drainMs: DRAIN_MS,
       storageFailure,
     }),
@@ -248,7 +253,8 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
     }),
   )
   serving = true
-  log.info({ grpc_port: rpc.port, http_port: http.port, sandbox_url: sandbox?.url }, 'listening')
+  const ports = { grpc_port: rpc.port, http_port: http.port, admin_port: admin.port }
+  log.info({ ...ports, sandbox_url: sandbox?.url }, 'listening')
 
   const stopping = new AbortController()
   for (const provider of providers.values()) {
@@ -262,6 +268,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   return {
     grpcPort: rpc.port,
     httpPort: http.port,
+    adminPort: admin.port,
     sandboxUrl: sandbox?.url,
     async [Symbol.asyncDispose]() {
       serving = false

@@ -1,5 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Context } from '../context.ts'
+import { createGrowing } from '../net/growing.ts'
+import { createHeldBytes } from '../net/held-bytes.ts'
 import { recordReceipt } from '../usecases/record-receipt.ts'
 
 /** What a webhook's sender is answered, and what is still to be done after that. */
@@ -10,6 +12,9 @@ export interface WebhookAnswer {
 }
 
 const MAX_BODY_BYTES = 64 * 1024
+/** What all unfinished requests may hold together. */
+const MAX_HELD_BYTES = 32 * 1024 * 1024
+const holdBytes = createHeldBytes(MAX_HELD_BYTES)
 
 /** Takes in a receipt: 403 for one that isn't proven, 413 for one that is too large, else 200, whatever it is about. */
 export async function takeReceipt(
@@ -36,14 +41,13 @@ export async function takeReceipt(
 }
 
 async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
-  const chunks: Buffer[] = []
-  let size = 0
+  using hold = holdBytes(() => request.destroy())
+  const body = createGrowing(hold)
   for await (const chunk of request) {
-    size += chunk.length
-    if (size > MAX_BODY_BYTES) return undefined
-    chunks.push(chunk)
+    if (body.bytes.length + chunk.length > MAX_BODY_BYTES) return undefined
+    body.write(chunk, body.bytes.length)
   }
-  return Buffer.concat(chunks)
+  return body.bytes
 }
 
 /** Headers that came once; one that came twice is no proof of anything. */

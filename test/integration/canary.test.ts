@@ -80,7 +80,7 @@ beforeAll(async () => {
     out.log += replica.logs.map((line) => `${JSON.stringify(line)}\n`).join('')
     out.metrics += await replica.metrics()
     for (const page of ['livez', 'readyz', `metrics?to=${encodeURIComponent(PHONE)}`]) {
-      const body = await (await fetch(`http://127.0.0.1:${replica.server.httpPort}/${page}`)).text()
+      const body = await (await fetch(`http://127.0.0.1:${replica.server.adminPort}/${page}`)).text()
       out.answers += page.startsWith('metrics') ? labels(body) : body
     }
   }

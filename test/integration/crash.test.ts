@@ -29,7 +29,7 @@ test.concurrent.for(crashes)('%s is logged, drains as a signal does, and ends it
   const [call] = await startSlowly(service, env.DATABASE_URL, 1)
 
   service.child.kill('SIGUSR2')
-  await vi.waitFor(async () => expect(await get(`${service.http}/readyz`)).toBe(503))
+  await vi.waitFor(async () => expect(await get(`${service.admin}/readyz`)).toBe(503))
   // A second one must not cut the drain short.
   service.child.kill('SIGUSR2')
   // Refused in its words, or by the network before it could say so.

@@ -275,11 +275,11 @@ test('a database that falls silent is given up within seconds, whatever the call
   const { signatureId } = await start(app)
   wire.silent = true
   const startedAt = performance.now()
-  const readiness = fetch(`http://127.0.0.1:${app.server.httpPort}/readyz`)
+  const readiness = fetch(`http://127.0.0.1:${app.server.adminPort}/readyz`)
   expect(await failure(app.client.getSignature({ signatureId }))).toMatchObject(unavailable)
   expect(performance.now() - startedAt).toBeLessThan(20_000)
   expect((await readiness).status).toBe(503)
-  expect((await fetch(`http://127.0.0.1:${app.server.httpPort}/livez`)).status).toBe(200)
+  expect((await fetch(`http://127.0.0.1:${app.server.adminPort}/livez`)).status).toBe(200)
   wire.silent = false
   await vi.waitFor(
     async () => expect((await app.client.getSignature({ signatureId })).signature?.id).toBe(signatureId),

@@ -189,7 +189,7 @@ const attacks: Record<string, Attack> = {
 }
 
 async function residentMib(): Promise<number> {
-  const page = await (await fetch(`${service.http}/metrics`)).text()
+  const page = await (await fetch(`${service.admin}/metrics`)).text()
   return Number(/^process_resident_memory_bytes (\d+)/m.exec(page)?.[1]) / MIB
 }
 
@@ -203,7 +203,7 @@ test.each(Object.entries(attacks))(
       await health.check({}, { timeoutMs: PROMPT_MS })
       await client.startSignature(startRequest(), { timeoutMs: PROMPT_MS })
       const signal = AbortSignal.timeout(PROMPT_MS)
-      for (const page of ['livez', 'readyz']) expect(await get(`${service.http}/${page}`, { signal })).toBe(200)
+      for (const page of ['livez', 'readyz']) expect(await get(`${service.admin}/${page}`, { signal })).toBe(200)
       return residentMib()
     }
     const beforeMib = await serveOthers()

@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { sql } from 'kysely'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type App, startApp } from '../support/app.ts'
 
@@ -8,7 +11,7 @@ beforeAll(async () => {
 afterAll(() => app[Symbol.asyncDispose]())
 
 const get = async (path: string, init?: RequestInit, { server }: Pick<App, 'server'> = app) => {
-  const response = await fetch(`http://127.0.0.1:${server.httpPort}${path}`, init)
+  const response = await fetch(`http://127.0.0.1:${server.adminPort}${path}`, init)
   return { status: response.status, headers: response.headers, text: await response.text() }
 }
 
@@ -23,6 +26,18 @@ test('there are /livez, /readyz and /metrics', async () => {
   expect(text).toMatch(/^nodejs_eventloop_lag_seconds /m)
 })
 
+test('none of it is where webhooks come in, which the internet reaches', async () => {
+  for (const path of ['/metrics', '/livez', '/readyz', '/webhooks/twilio/messages']) {
+    const [open, closed] = path.startsWith('/webhooks')
+      ? (['httpPort', 'adminPort'] as const)
+      : (['adminPort', 'httpPort'] as const)
+    const status = async (port: 'httpPort' | 'adminPort') =>
+      (await fetch(`http://127.0.0.1:${app.server[port]}${path}`)).status
+    expect(await status(open), path).not.toBe(404)
+    expect(await status(closed), path).toBe(404)
+  }
+})
+
 test('everything else is 404, and what is there can only be read', async () => {
   for (const path of ['/', '/metrics/', '/nothing']) {
     expect(await get(path), path).toMatchObject({ status: 404 })
@@ -33,4 +48,27 @@ test('everything else is 404, and what is there can only be read', async () => {
     expect(headers.get('allow')).toBe('GET, HEAD')
   }
   expect(await get('/livez', { method: 'HEAD' })).toMatchObject({ status: 200, text: '' })
+})
+
+test('readiness is looked at once in half a second, however many ask', async () => {
+  const queries = async () => {
+    const { rows } = await sql<{ count: number }>`
+      SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database()
+    `.execute(app.db)
+    return rows[0]?.count ?? 0
+  }
+  const before = await queries()
+  const answers = await Promise.all(Array.from({ length: 200 }, () => get('/readyz')))
+  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]))
+  expect(await queries()).toBeLessThanOrEqual(before + 1)
+})
+
+test('1,100 connections that say nothing keep nobody from being served', async () => {
+  for (const port of [app.server.httpPort, app.server.adminPort]) {
+    const silent = Array.from({ length: 1_100 }, () => connect(port, '127.0.0.1').on('error', () => {}))
+    await Promise.all(silent.map((socket) => once(socket, 'connect')))
+    expect(await get('/livez')).toMatchObject({ status: 200 })
+    expect((await fetch(`http://127.0.0.1:${port}/nothing`)).status).toBe(404)
+    for (const socket of silent) socket.destroy()
+  }
 })

@@ -146,7 +146,7 @@ test('with ten callers waiting for each connection the next is told within 300 m
   }
   const health = createClient(Health, createGrpcTransport({ baseUrl: replica.url }))
   await health.check({})
-  expect((await fetch(`http://127.0.0.1:${replica.server.httpPort}/livez`)).status).toBe(200)
+  expect((await fetch(`http://127.0.0.1:${replica.server.adminPort}/livez`)).status).toBe(200)
   expect(app.sandbox.calls).toHaveLength(before)
 
   await exhausted.release()

@@ -53,12 +53,13 @@ async function messages(sandbox: string | undefined): Promise<{ sid: string; bod
 
 test.concurrent('it says where it listens, to people on standard error and to machines in the log', async () => {
   await using service = await serve(await ownDatabase())
-  const { grpcUrl, http, sandbox, listening } = service
+  const { grpcUrl, http, admin, sandbox, listening } = service
 
   expect(listening).toMatchObject({ level: 'info', msg: 'listening', sandbox_url: sandbox })
   expect(grpcUrl).toBe(`http://127.0.0.1:${listening.grpc_port}`)
   expect(http).toBe(`http://127.0.0.1:${listening.http_port}`)
-  for (const page of ['/metrics', '/livez', '/readyz']) expect(await get(`${http}${page}`)).toBe(200)
+  expect(admin).toBe(`http://127.0.0.1:${listening.admin_port}`)
+  for (const page of ['/metrics', '/livez', '/readyz']) expect(await get(`${admin}${page}`)).toBe(200)
   expect(await messages(sandbox)).toEqual([])
   await expect(connect(grpcUrl).getSignature({ signatureId: randomUUID() })).rejects.toMatchObject({
     code: Code.NotFound,
@@ -113,8 +114,8 @@ test.concurrent.for(['SIGTERM', 'SIGINT'] as const)(
     expect(await failure(connect(service.grpcUrl).startSignature(startRequest()))).toMatchObject({
       code: Code.Unavailable,
     })
-    expect(await get(`${service.http}/readyz`)).toBe(503)
-    expect(await get(`${service.http}/livez`)).toBe(200)
+    expect(await get(`${service.admin}/readyz`)).toBe(503)
+    expect(await get(`${service.admin}/livez`)).toBe(200)
     for (const { challenge } of await Promise.all(calls)) {
       expect(challenge).toMatchObject({ status: ChallengeStatus.SENT })
     }
@@ -137,7 +138,7 @@ test.concurrent('the same signal again, as a terminal and npm send it, does not 
   const [call] = await startSlowly(service, env.DATABASE_URL, 1)
 
   service.child.kill('SIGINT')
-  await vi.waitFor(async () => expect(await get(`${service.http}/readyz`)).toBe(503))
+  await vi.waitFor(async () => expect(await get(`${service.admin}/readyz`)).toBe(503))
   service.child.kill('SIGINT')
 
   expect(await call).toMatchObject({ challenge: { status: ChallengeStatus.SENT } })

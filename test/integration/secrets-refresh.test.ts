@@ -255,7 +255,16 @@ test('a process takes over keys from rotated files and goes on', async () => {
   const ROOT = join(import.meta.dirname, '../..')
   await using place = await secretFiles(secretsOf(app.env))
   const { TWILIO_API_URL = '', VONAGE_API_URL = '', FCM_API_URL = '' } = app.env
-  const env = { ...place.env, ...QUICKLY, TWILIO_API_URL, VONAGE_API_URL, FCM_API_URL, GRPC_PORT: '0', HTTP_PORT: '0' }
+  const env = {
+    ...place.env,
+    ...QUICKLY,
+    TWILIO_API_URL,
+    VONAGE_API_URL,
+    FCM_API_URL,
+    GRPC_PORT: '0',
+    HTTP_PORT: '0',
+    ADMIN_PORT: '0',
+  }
   const child = spawn(process.execPath, [join(ROOT, 'src/main.ts')], { env, stdio: ['ignore', 'pipe', 'ignore'] })
   children.push(child)
   const output: string[] = []

@@ -50,7 +50,7 @@ async function startBehind() {
 test('calls are UNAVAILABLE, the process is alive but not ready, and all is well when it is back', async () => {
   await using behind = await startBehind()
   const { home, way, app } = behind
-  const status = async (page: string) => (await fetch(`http://127.0.0.1:${app.server.httpPort}${page}`)).status
+  const status = async (page: string) => (await fetch(`http://127.0.0.1:${app.server.adminPort}${page}`)).status
   const { signatureId, code } = await start(app)
   expect(await status('/readyz')).toBe(200)
   await way.cut()

@@ -47,6 +47,7 @@ export async function startApp(env: Record<string, string> = {}): Promise<App> {
     DATABASE_URL: await createDatabase(inject('postgresUrl'), randomUUID(), 'migrated'),
     GRPC_PORT: '0',
     HTTP_PORT: '0',
+    ADMIN_PORT: '0',
     PUBLIC_WEBHOOK_URL: 'http://127.0.0.1:0',
     ...vendorSettings(accounts, sandbox.url),
     CODE_KEYS: `k1:${randomKey()}`,
@@ -76,7 +77,7 @@ export async function startApp(env: Record<string, string> = {}): Promise<App> {
       db,
       logs,
       env: replicaEnv,
-      metrics: async () => (await fetch(`http://127.0.0.1:${server.httpPort}/metrics`)).text(),
+      metrics: async () => (await fetch(`http://127.0.0.1:${server.adminPort}/metrics`)).text(),
       [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
     }
   }

@@ -97,3 +97,28 @@ export async function openRaw(
   await connection.send(Buffer.from(PREFACE), frame(FRAME.SETTINGS, 0, 0, settings))
   return connection
 }
+
+/** The frames that come on a connection that was opened with `read` false. */
+export async function* framesOf({
+  socket,
+}: RawConnection): AsyncGenerator<{ type: number; flags: number; stream: number; payload: Buffer }> {
+  let bytes = Buffer.alloc(0)
+  for await (const chunk of socket as AsyncIterable<Buffer>) {
+    bytes = Buffer.concat([bytes, chunk])
+    for (let end = endOf(bytes); end <= bytes.length; end = endOf(bytes)) {
+      yield {
+        type: bytes.readUInt8(3),
+        flags: bytes.readUInt8(4),
+        stream: bytes.readUInt32BE(5),
+        payload: bytes.subarray(HEAD_BYTES, end),
+      }
+      bytes = bytes.subarray(end)
+    }
+  }
+}
+
+const HEAD_BYTES = 9
+
+function endOf(bytes: Buffer): number {
+  return bytes.length < HEAD_BYTES ? Number.POSITIVE_INFINITY : HEAD_BYTES + bytes.readUIntBE(0, 3)
+}

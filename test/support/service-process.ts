@@ -13,7 +13,7 @@ import { createDatabase } from './database.ts'
 
 export const ROOT = join(import.meta.dirname, '../..')
 export const PATH = `${join(ROOT, 'node_modules/.bin')}:${process.env.PATH}`
-export const PORTS = { GRPC_PORT: '0', HTTP_PORT: '0', SANDBOX_PORT: '0' }
+export const PORTS = { GRPC_PORT: '0', HTTP_PORT: '0', ADMIN_PORT: '0', SANDBOX_PORT: '0' }
 
 export type Env = Record<string, string>
 export type ServiceProcess = Awaited<ReturnType<typeof serve>>
@@ -81,11 +81,12 @@ export function serveBy(command: string[], env: Env) {
 async function listening(service: ReturnType<typeof run>) {
   try {
     const [, grpc] = await service.wrote('stderr', /^gRPC {2}(\S+)$/m)
-    const [, http] = await service.wrote('stderr', /^HTTP {2}(\S+)\/metrics \/livez \/readyz$/m)
+    const [, http] = await service.wrote('stderr', /^HTTP {2}(http:\/\/[^/\s]+)/m)
+    const [, admin] = await service.wrote('stderr', /^(?:admin|HTTP) +(\S+)\/metrics \/livez \/readyz$/m)
     const [command = ''] = await service.wrote('stderr', /^npx buf curl .*\/StartSignature'?$/ms)
     const [, sandbox] = /^phone (\S+)\/ /m.exec(service.output.stderr) ?? []
     const [listening = ''] = await service.wrote('stdout', /^\{.*"msg":"listening"\}$/m)
-    return { ...service, grpcUrl: `http://${grpc}`, http, sandbox, command, listening: JSON.parse(listening) }
+    return { ...service, grpcUrl: `http://${grpc}`, http, admin, sandbox, command, listening: JSON.parse(listening) }
   } catch (error) {
     await service[Symbol.asyncDispose]()
     throw error
