@@ -18,7 +18,8 @@ export interface RecordedReceipt {
 
 /**
  * Keeps a receipt and moves its challenge's delivery status up. Where our own write after the send never came, it stands
- * in for that: the challenge is SENT, with the vendor's id and the receipt as proof. The body is kept sealed.
+ * in for that: the challenge is SENT, with the vendor's id and the receipt as proof. An undelivered one is due for a
+ * fallback from then on, where its route wants one. The body is kept sealed.
  */
 export async function recordReceipt(db: Db, receipt: Receipt, body: Sealed): Promise<RecordedReceipt> {
   const { challengeId, attempt, provider, providerChallengeId, vendorStatus, deliveryStatus, proof } = receipt

@@ -32,7 +32,7 @@ export type Resent =
   /** Every try was taken, though the last may not be judged yet. */
   | { outcome: 'no tries' }
 
-/** Puts a new challenge in the place of the open one and claims the key, all or nothing. */
+/** Puts a new challenge in the place of the open one, while a try is left, and claims the key, all or nothing. */
 export async function resendChallenge(
   db: Db,
   { caller, idempotencyKey, fingerprint, signatureId }: ResendClaim,
