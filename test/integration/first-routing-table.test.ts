@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { expect, inject, test } from 'vitest'
 import { Channel } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { openDatabase } from '../../src/db/database.ts'
-import { start, startApp } from '../support/app.ts'
+import { randomKey, start, startApp } from '../support/app.ts'
 import { createDatabase } from '../support/database.ts'
 import { forceTable } from '../support/routing.ts'
 
@@ -35,9 +35,14 @@ test('a bank that has push alone starts with push', async () => {
 })
 
 test('replicas that start at once publish one first table, and a start after it none', async () => {
-  const DATABASE_URL = await createDatabase(inject('postgresUrl'), randomUUID(), 'migrated')
-  const apps = await Promise.all(Array.from({ length: 3 }, () => startApp({ ...NO_TWILIO, DATABASE_URL })))
-  apps.push(await startApp({ DATABASE_URL }))
+  const env = {
+    DATABASE_URL: await createDatabase(inject('postgresUrl'), randomUUID(), 'migrated'),
+    CODE_KEYS: `k1:${randomKey()}`,
+    PII_KEYS: `p1:${randomKey()}`,
+    INDEX_KEY: randomKey(),
+  }
+  const apps = await Promise.all(Array.from({ length: 3 }, () => startApp({ ...env, ...NO_TWILIO })))
+  apps.push(await startApp(env))
   try {
     for (const app of apps)
       expect(await tableOf(app)).toMatchObject({ version: 2, channels: [[Channel.SMS, 'vonage-sms']] })

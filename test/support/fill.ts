@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
 import type { Db } from '../../src/db/database.ts'
+import { transactionDigest } from '../../src/domain/transaction.ts'
 
 export interface Filling {
   count: number
@@ -10,6 +11,15 @@ export interface Filling {
   /** Of all of them; unless told, a mix of those that have ended. */
   status?: 'PENDING' | 'SIGNED'
 }
+
+/** What each of them was started with. */
+const DIGEST = transactionDigest({
+  amount: { currency: 'EUR', units: 125n, nanos: 500_000_000 },
+  payeeName: 'ACME Ltd',
+  payeeAccount: 'ES9121000418450200051332',
+  transactionType: '',
+  reference: '',
+})
 
 /** Writes signatures with all that belongs to them straight into the tables, thousands within a second. */
 export async function fill(db: Db, { count, ageMs, everyMs = 1_000, status }: Filling): Promise<void> {
@@ -29,7 +39,7 @@ export async function fill(db: Db, { count, ageMs, everyMs = 1_000, status }: Fi
         locale, amount, currency, payee_name, payee_account, transaction_type, reference, transaction_digest,
         created_at, expires_at, completed_at)
       SELECT id, 'anonymous', status, sha256(convert_to('customer ' || n % 1000, 'UTF8')), 'phone', 'sealed', 'p1',
-        '+34*****222', 'en', 125.5, 'EUR', 'ACME Ltd', 'ES9121000418450200051332', '', '', 'digest',
+        '+34*****222', 'en', 125.5, 'EUR', 'ACME Ltd', 'ES9121000418450200051332', '', '', ${DIGEST}::bytea,
         at, at + interval '300 s', CASE WHEN status <> 'PENDING' THEN at + interval '30 s' END
       FROM filling
     `.execute(trx)

@@ -169,7 +169,7 @@ test('every setting can be set', async () => {
     RETENTION_DAYS: '30',
     LOG_LEVEL: 'silent',
     SECRETS_REFRESH_SECONDS: '3600',
-    DATABASE_LISTEN_URL: 'postgres://bank:pw@db2/signatures',
+    DATABASE_LISTEN_URL: 'postgres://bank:pw@db2/signatures?sslmode=verify-full',
     DATABASE_POOLER: 'transaction',
   })
   expect(config).toEqual({
@@ -182,7 +182,7 @@ test('every setting can be set', async () => {
     sandboxPort: 1,
     dataDir: './some/../data',
     databaseUrl: PRODUCTION.DATABASE_URL,
-    databaseListenUrl: 'postgres://bank:pw@db2/signatures',
+    databaseListenUrl: 'postgres://bank:pw@db2/signatures?sslmode=verify-full',
     databasePooler: 'transaction',
     publicWebhookUrl: 'https://signatures.bank/hooks',
     twilio: {
