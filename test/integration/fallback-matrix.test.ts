@@ -23,7 +23,7 @@ type Behaviour = (typeof BEHAVIOURS)[number]
 type Case = Behaviour[]
 
 const LANES = 8
-const SAMPLE = 80
+const SAMPLE = 30
 const BUDGET_MS = 5_000
 
 /** A replica whose vendors nobody else calls, so that what happens there belongs to the signature under way. */
