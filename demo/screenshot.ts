@@ -1,5 +1,6 @@
 import { join } from 'node:path'
-import { pushTexts, smsText, voiceTwiml } from '../src/providers/texts.ts'
+import { spokenTwiml } from '../src/providers/speech.ts'
+import { pushTexts, smsText } from '../src/providers/texts.ts'
 import { textOfTwiml } from '../src/sandbox/twiml.ts'
 import { launchBrowser } from '../test/support/browser.ts'
 import { message, startPhone } from '../test/support/phone-server.ts'
@@ -28,7 +29,7 @@ await using phone = await startPhone([
     sid: 'CA1',
     to: PHONE,
     from: '+15005550006',
-    body: textOfTwiml(voiceTwiml('660294', rent, 'en')) ?? '',
+    body: textOfTwiml(spokenTwiml({ code: '660294', transaction: rent, locale: 'en' })) ?? '',
     status: 'completed',
     created_at: '2026-03-02T10:19:58.000Z',
   }),

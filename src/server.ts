@@ -23,6 +23,7 @@ import { createObstacle } from './providers/obstacle.ts'
 import { watchHealth } from './providers/provider-health.ts'
 import { createProviders, createReceiptReaders, unknownProviders, type Vendors } from './providers/providers.ts'
 import type { WebhookUrl } from './providers/receipts.ts'
+import type { TwilioVoiceConfig } from './providers/twilio-voice.ts'
 import { startRpcServer } from './rpc/rpc-server.ts'
 import { openStandIn } from './sandbox/stand-in.ts'
 import { openLiveSecrets } from './secrets/live-secrets.ts'
@@ -109,12 +110,18 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
       ? undefined
       : starting.use(await openStandIn({ serviceHost: config.host, port: config.sandboxPort }))
   const publicUrl = publicWebhookUrl(config.publicWebhookUrl ?? sandbox?.webhookUrl, http.port)
+  const keys = () => secrets.current.keys ?? localKeys
   const connectVendors = (secrets: Secrets) => {
-    const vendors = vendorsOf(config, sandbox ?? secrets, clock, publicUrl)
+    const vendors = vendorsOf(config, sandbox ?? secrets, clock, publicUrl, () => keys().pii)
     const receiptReaders = publicUrl === undefined ? [] : createReceiptReaders(vendors, publicUrl)
     return { providers: createProviders(vendors), receiptReaders }
   }
   let vendors = connectVendors(config)
+  if (config.twilio && publicUrl === undefined) {
+    log.warn(
+      'there is no twilio-voice without PUBLIC_WEBHOOK_URL: Twilio comes there for the code when the key is pressed',
+    )
+  }
   const { providers } = vendors
   const report = reportSecretsReads({ log, metrics })
   const secrets = starting.use(
@@ -163,7 +170,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
     db,
     operatorReads,
     get keys() {
-      return secrets.current.keys ?? localKeys
+      return keys()
     },
     readSecretsAgain: secrets.readAgain,
     routing,
@@ -294,13 +301,15 @@ function vendorsOf(
   { twilio, vonage, fcm }: Pick<Config, 'twilio' | 'vonage' | 'fcm'>,
   clock: () => Date,
   publicUrl: string | undefined,
+  piiKeys: TwilioVoiceConfig['piiKeys'],
 ): Vendors {
   const webhookUrl: WebhookUrl | undefined =
     publicUrl === undefined
       ? undefined
-      : (path, { challengeId, attempt }) => `${publicUrl}${path}?challenge=${challengeId}&attempt=${attempt}`
+      : (path, { challengeId, attempt, spokenCode }) =>
+          `${publicUrl}${path}?challenge=${challengeId}&attempt=${attempt}${spokenCode ? `&code=${spokenCode}` : ''}`
   return {
-    twilio: twilio && { ...twilio, timeoutMs: twilioTimeoutMs, clock, webhookUrl },
+    twilio: twilio && { ...twilio, timeoutMs: twilioTimeoutMs, clock, webhookUrl, piiKeys },
     vonage: vonage && { ...vonage, timeoutMs: vonageTimeoutMs, clock, webhookUrl },
     fcm: fcm && { ...fcm, timeoutMs: fcmTimeoutMs, clock },
   }

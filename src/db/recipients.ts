@@ -1,4 +1,5 @@
-import type { Channel } from '../domain/challenge.ts'
+import { sql } from 'kysely'
+import { type Channel, OPEN } from '../domain/challenge.ts'
 import type { Sealed } from '../domain/sealed.ts'
 import type { Db } from './database.ts'
 
@@ -36,4 +37,21 @@ export async function findRecipient(db: Db, signatureId: string): Promise<Stored
     customerSegment: row.customer_segment,
     locale: row.locale,
   }
+}
+
+/** The signature for which a challenge of this provider is still open, by the database's clock. */
+export async function findCalledSignature(
+  db: Db,
+  challengeId: string,
+  provider: string,
+): Promise<{ signatureId: string; caller: string; locale: string } | undefined> {
+  return db
+    .selectFrom('challenge')
+    .innerJoin('signature', 'signature.id', 'challenge.signature_id')
+    .where('challenge.id', '=', challengeId)
+    .where('provider', '=', provider)
+    .where('challenge.status', 'in', OPEN)
+    .where(sql<boolean>`challenge.expires_at > clock_timestamp()`)
+    .select(['signature.id as signatureId', 'caller', 'locale'])
+    .executeTakeFirst()
 }

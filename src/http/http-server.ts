@@ -30,8 +30,8 @@ export async function startHttpServer({ host, port }: HttpServerConfig): Promise
     const reader = serving.receiptReaders.find((each) => each.path === path)
     if (!reader) return plain(404, 'there is no such webhook')
     if (request.method !== 'POST') return { ...plain(405, 'POST only'), allow: 'POST' }
-    const { status, text, after } = await takeReceipt(serving, reader, request)
-    return { ...plain(status, text), after }
+    const { status, text, type, after } = await takeReceipt(serving, reader, request)
+    return { ...plain(status, text), ...(type && { type }), after }
   }
 
   const listener = await startListener({

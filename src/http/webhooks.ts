@@ -2,11 +2,14 @@ import type { IncomingMessage } from 'node:http'
 import type { Context } from '../context.ts'
 import { createGrowing } from '../net/growing.ts'
 import { createHeldBytes } from '../net/held-bytes.ts'
+import { type HeardCode, hearCode } from '../usecases/hear-code.ts'
 import { recordReceipt } from '../usecases/record-receipt.ts'
 
 /** What a webhook's sender is answered, and what is still to be done after that. */
 export interface WebhookAnswer {
   status: number
+  /** Plain text, unless told. */
+  type?: string
   text: string
   after?: (() => Promise<void>) | undefined
 }
@@ -31,13 +34,14 @@ export async function takeReceipt(
     ctx.log.warn({ provider: reader.provider }, 'receipt refused')
     return { status: 403, text: 'not signed as expected' }
   }
-  const { outcome, fallback } = await recordReceipt(ctx, receipt)
+  const taken: Promise<HeardCode> = reader.answer ? hearCode(ctx, receipt) : recordReceipt(ctx, receipt)
+  const { outcome, fallback, spoken } = await taken
   count(outcome)
   ctx.log.info(
     { provider: reader.provider, challenge_id: receipt.challengeId, status: receipt.vendorStatus, outcome },
     'receipt',
   )
-  return { status: 200, text: 'ok', after: fallback }
+  return { status: 200, text: 'ok', ...reader.answer?.(spoken), after: fallback }
 }
 
 async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {

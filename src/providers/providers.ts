@@ -2,15 +2,15 @@ import type { Route } from '../domain/routing.ts'
 import { createFcmPush, type FcmPushConfig } from './fcm-push.ts'
 import type { SignatureProvider } from './provider.ts'
 import type { ReceiptReader } from './receipts.ts'
-import { twilioCallReceipts, twilioMessageReceipts } from './twilio-receipts.ts'
+import { twilioCallReceipts, twilioKeyPresses, twilioMessageReceipts } from './twilio-receipts.ts'
 import { createTwilioSms, type TwilioSmsConfig } from './twilio-sms.ts'
-import { createTwilioVoice } from './twilio-voice.ts'
+import { createTwilioVoice, type TwilioVoiceConfig } from './twilio-voice.ts'
 import { vonageReceipts } from './vonage-receipts.ts'
 import { createVonageSms, type VonageSmsConfig } from './vonage-sms.ts'
 
 /** The vendors that there are credentials for. */
 export interface Vendors {
-  twilio: (TwilioSmsConfig & { voiceFrom: string | undefined }) | undefined
+  twilio: (TwilioSmsConfig & Pick<TwilioVoiceConfig, 'piiKeys'> & { voiceFrom: string | undefined }) | undefined
   vonage: VonageSmsConfig | undefined
   fcm: FcmPushConfig | undefined
 }
@@ -19,11 +19,17 @@ export interface Vendors {
 export function createProviders({ twilio, vonage, fcm }: Vendors): Map<string, SignatureProvider> {
   const providers = [
     ...(twilio ? [createTwilioSms(twilio)] : []),
-    ...(twilio?.voiceFrom ? [createTwilioVoice({ ...twilio, voiceFrom: twilio.voiceFrom })] : []),
+    ...(twilio ? voiceOf(twilio) : []),
     ...(vonage ? [createVonageSms(vonage)] : []),
     ...(fcm ? [createFcmPush(fcm)] : []),
   ]
   return new Map(providers.map((provider) => [provider.name, provider]))
+}
+
+/** Calls need a number to come from, and a signed request for the code: an address of ours and the token that Twilio signs with. */
+function voiceOf(twilio: NonNullable<Vendors['twilio']>): SignatureProvider[] {
+  const { voiceFrom, webhookUrl, authToken } = twilio
+  return voiceFrom && webhookUrl && authToken ? [createTwilioVoice({ ...twilio, voiceFrom, webhookUrl })] : []
 }
 
 /** Readers for the receipts of these vendors. `publicUrl` is what the vendors are told, without path. */
@@ -34,7 +40,9 @@ export function createReceiptReaders({ twilio, vonage }: Vendors, publicUrl: str
     publicUrl,
   }
   return [
-    ...(twilioConfig ? [twilioMessageReceipts(twilioConfig), twilioCallReceipts(twilioConfig)] : []),
+    ...(twilioConfig
+      ? [twilioMessageReceipts(twilioConfig), twilioCallReceipts(twilioConfig), twilioKeyPresses(twilioConfig)]
+      : []),
     ...(vonage?.signatureSecret ? [vonageReceipts({ ...vonage, signatureSecret: vonage.signatureSecret })] : []),
   ]
 }

@@ -1,4 +1,4 @@
-import type { Receipt } from '../domain/receipt.ts'
+import type { Receipt, Spoken } from '../domain/receipt.ts'
 
 /** A request that came to a webhook, as it came. */
 export interface WebhookRequest {
@@ -16,7 +16,9 @@ export interface ReceiptReader {
   readonly provider: string
   /** The receipt, or undefined when it is not proven to be the vendor's word on one of our messages. */
   read(request: WebhookRequest): Promise<Receipt | undefined>
+  /** Where the vendor waits for an answer: what it is to say, or the end of the call where there is nothing to say. */
+  answer?(spoken: Spoken | undefined): { type: string; text: string }
 }
 
-/** Where a vendor is to send the receipts of one call. */
-export type WebhookUrl = (path: string, call: { challengeId: string; attempt: number }) => string
+/** Where a vendor is to send the receipts of one call, or come for its sealed code. */
+export type WebhookUrl = (path: string, call: { challengeId: string; attempt: number; spokenCode?: string }) => string

@@ -1,7 +1,10 @@
 import twilio from 'twilio'
 import { validate as isUuid } from 'uuid'
 import type { DeliveryStatus } from '../domain/challenge.ts'
+import type { Sealed } from '../domain/sealed.ts'
+import { parseSpokenCode } from '../domain/spoken-code.ts'
 import type { ReceiptReader } from './receipts.ts'
+import { spokenTwiml } from './speech.ts'
 
 export interface TwilioReceiptsConfig {
   accountSid: string
@@ -25,13 +28,16 @@ const MESSAGE_STATUS: Record<string, DeliveryStatus> = {
   canceled: 'UNDELIVERED',
 }
 
-/** https://www.twilio.com/docs/voice/api/call-resource#call-status-values: once answered, the code is said. */
+/**
+ * https://www.twilio.com/docs/voice/api/call-resource#call-status-values: whoever answers is asked for a key first, so a
+ * call that is over has delivered nothing unless the key was pressed before.
+ */
 const CALL_STATUS: Record<string, DeliveryStatus> = {
   queued: 'ACCEPTED',
   initiated: 'SENT',
   ringing: 'SENT',
-  'in-progress': 'DELIVERED',
-  completed: 'DELIVERED',
+  'in-progress': 'SENT',
+  completed: 'UNDELIVERED',
   busy: 'UNDELIVERED',
   'no-answer': 'UNDELIVERED',
   failed: 'UNDELIVERED',
@@ -44,26 +50,40 @@ const CALL_STATUS: Record<string, DeliveryStatus> = {
  */
 export const TWILIO_RETRIES = '#rc=5&rp=all'
 
+/** The key that has the code said. */
+const KEY_STATUS: Record<string, DeliveryStatus> = { 'key-1': 'DELIVERED' }
+
 export const TWILIO_MESSAGES_PATH = '/webhooks/twilio/messages'
 export const TWILIO_CALLS_PATH = '/webhooks/twilio/calls'
+export const TWILIO_KEYS_PATH = '/webhooks/twilio/keys'
 
 /** Receipts of text messages: https://www.twilio.com/docs/messaging/guides/track-outbound-message-status */
 export function twilioMessageReceipts(config: TwilioReceiptsConfig): ReceiptReader {
-  const names = { id: 'MessageSid', status: 'MessageStatus' }
-  return twilioReceipts(config, TWILIO_MESSAGES_PATH, 'twilio-sms', names, MESSAGE_STATUS)
+  return twilioReceipts(config, TWILIO_MESSAGES_PATH, 'twilio-sms', 'MessageSid', 'MessageStatus', MESSAGE_STATUS)
 }
 
 /** Receipts of calls: https://www.twilio.com/docs/voice/api/call-resource#statuscallback */
 export function twilioCallReceipts(config: TwilioReceiptsConfig): ReceiptReader {
-  const names = { id: 'CallSid', status: 'CallStatus' }
-  return twilioReceipts(config, TWILIO_CALLS_PATH, 'twilio-voice', names, CALL_STATUS)
+  return twilioReceipts(config, TWILIO_CALLS_PATH, 'twilio-voice', 'CallSid', 'CallStatus', CALL_STATUS)
+}
+
+/**
+ * Keys that are pressed in calls, as receipts with the status `key-1`, each answered by the TwiML with which the call goes
+ * on: https://www.twilio.com/docs/voice/twiml/gather
+ */
+export function twilioKeyPresses(config: TwilioReceiptsConfig): ReceiptReader {
+  return {
+    ...twilioReceipts(config, TWILIO_KEYS_PATH, 'twilio-voice', 'CallSid', 'Digits', KEY_STATUS),
+    answer: (spoken) => ({ type: 'text/xml; charset=utf-8', text: spokenTwiml(spoken) }),
+  }
 }
 
 function twilioReceipts(
   { accountSid, authTokens, publicUrl }: TwilioReceiptsConfig,
   path: string,
   provider: string,
-  names: { id: string; status: string },
+  idName: string,
+  statusName: string,
   meanings: Record<string, DeliveryStatus>,
 ): ReceiptReader {
   return {
@@ -83,8 +103,9 @@ function twilioReceipts(
         const token = authTokens[name]
         return token && urls.some((url) => twilio.validateRequest(token, signature, url, form))
       })
-      const vendorStatus = params.get(names.status) ?? ''
-      const providerChallengeId = params.get(names.id) ?? ''
+      const status = params.get(statusName) ?? ''
+      const vendorStatus = statusName === 'Digits' ? `key-${status}` : status
+      const providerChallengeId = params.get(idName) ?? ''
       const errorCode = params.get('ErrorCode')
       const isOurs =
         keyName !== undefined &&
@@ -108,12 +129,12 @@ function twilioReceipts(
 }
 
 const SID = /^[A-Z]{2}[0-9a-f]{32}$/
-const STATUS = /^[a-z-]{1,40}$/
+const STATUS = /^(?:[a-z-]{1,40}|key-[0-9*#])$/
 const ERROR_CODE = /^[0-9]{0,6}$/
 /** Twilio sends some twenty. */
 const MAX_PARAMS = 100
 /** What we read of a receipt. */
-const NAMES = ['AccountSid', 'MessageSid', 'MessageStatus', 'CallSid', 'CallStatus', 'ErrorCode']
+const NAMES = ['AccountSid', 'MessageSid', 'MessageStatus', 'CallSid', 'CallStatus', 'Digits', 'ErrorCode']
 
 /**
  * Twilio signs URL, names and values one after the other with nothing between them, so letters can be moved from one to
@@ -124,14 +145,16 @@ function isUnambiguous(params: URLSearchParams): boolean {
   const signed = names.map((name) => name + params.get(name)).join('')
   return (
     new Set(names).size === names.length &&
-    // Twilio's names begin with a capital: a letter moved out of a status or a code would begin one that doesn't.
-    names.every((name) => /^[A-Z][A-Za-z0-9]*$/.test(name)) &&
+    // Twilio's names begin with a capital, but for the `msg` of a key press: a letter moved out of a status or a code
+    // would begin one that doesn't.
+    names.every((name) => name === 'msg' || /^[A-Z][A-Za-z0-9]*$/.test(name)) &&
     NAMES.every((known) => signed.split(known).length - 1 === Number(params.has(known)))
   )
 }
 
 /** The call that a target names, when it is exactly as we told the vendor. */
-function callIn(target: string): { challengeId: string; attempt: number } | undefined {
-  const [, challengeId = '', attempt = ''] = /\?challenge=([0-9a-f-]{36})&attempt=([1-9][0-9]{0,2})$/.exec(target) ?? []
-  return isUuid(challengeId) ? { challengeId, attempt: Number(attempt) } : undefined
+function callIn(target: string): { challengeId: string; attempt: number; spokenCode?: Sealed | undefined } | undefined {
+  const [, challengeId = '', attempt = '', code = ''] =
+    /\?challenge=([0-9a-f-]{36})&attempt=([1-9][0-9]{0,2})(?:&code=([\w.-]+))?$/.exec(target) ?? []
+  return isUuid(challengeId) ? { challengeId, attempt: Number(attempt), spokenCode: parseSpokenCode(code) } : undefined
 }

@@ -32,6 +32,8 @@ export interface SimulatedMessage {
   body: string
   /** The vendor's word; it moves while receipts follow. */
   status: string
+  /** Of a call that asks for a key: true until one is pressed, or the call is over. */
+  awaits_key?: boolean
   /** ISO 8601 */
   created_at: string
 }
@@ -69,10 +71,15 @@ export type ReceiptAnswer = number | 'nobody listens' | 'no answer in time'
 
 /** How a vendor tells what becomes of one message. */
 export interface ReceiptPlan {
-  /** What usually becomes of it after the answer; what is `silent` moves its status, but nobody asked to be told. */
-  course: (ReceiptEvent & { silent?: boolean })[]
+  /**
+   * What usually becomes of it after the answer; what is `silent` moves its status, but nobody asked to be told, and what
+   * comes `afterKey` waits for one.
+   */
+  course: (ReceiptEvent & { silent?: boolean; afterKey?: boolean })[]
   /** The signed receipt, or nothing when no address for receipts was given. */
   request(event: ReceiptEvent): ReceiptRequest | undefined | Promise<ReceiptRequest | undefined>
+  /** What a pressed key leads to; undefined where none is asked for. */
+  keyPress?: ((key: string) => ReceiptRequest) | undefined
   /** Whether the vendor sends a receipt once more that was sent this many times and got this answer. */
   isRetried(answer: ReceiptAnswer, sent: number): boolean
 }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { SimulatedMessage } from './dialect.ts'
 
 /** The newest messages, and who follows what becomes of them. */
@@ -5,8 +6,8 @@ export interface Messages {
   /** Newest first. */
   readonly list: SimulatedMessage[]
   add(message: SimulatedMessage): void
-  move(message: SimulatedMessage, status: string): void
-  /** Tells of each new message and each change of a status, with a copy; the answer ends that. */
+  change(message: SimulatedMessage, fields: Partial<Pick<SimulatedMessage, 'status' | 'body' | 'awaits_key'>>): void
+  /** Tells of each new message and each change of one, with a copy; the answer ends that. */
   onMessage(listener: (message: SimulatedMessage) => void): () => void
 }
 
@@ -25,9 +26,10 @@ export function createMessages(maxKept: number): Messages {
       list.splice(maxKept)
       announce(message)
     },
-    move(message, status) {
-      if (message.status === status) return
-      message.status = status
+    change(message, fields) {
+      const changed = { ...message, ...fields }
+      if (isDeepStrictEqual(changed, message)) return
+      Object.assign(message, fields)
       announce(message)
     },
     onMessage(listener) {

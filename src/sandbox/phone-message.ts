@@ -41,7 +41,9 @@ export function shown({ provider, body, status }: SimulatedMessage): Shown {
   const text = provider === 'fcm-push' ? pushText(body) : body
   // The last one: the payee, whose name may be made of digits, comes before the code.
   const code = text.match(CODE)?.at(-1)
-  return { kind: KIND[provider], text, code, tone: TONES[status] ?? 'open' }
+  // A call that is over has told its code, or nobody wanted to hear it.
+  const tone = status === 'completed' && !code ? 'bad' : (TONES[status] ?? 'open')
+  return { kind: KIND[provider], text, code, tone }
 }
 
 /** Data without a text is another app's: it is shown as it is. */

@@ -76,11 +76,13 @@ function renderMessage(message: SimulatedMessage): Html {
   const { kind, text, code, tone } = shown(message)
   const time = html`<time datetime="${created_at}">${created_at.slice(0, 19).replace('T', ' ')} UTC</time>`
   // The script shows it: without one there is nothing that copies.
-  const copy = html`<button type="button" hidden>Copy code<span class="unseen"> from ${kind} to <bdi>${nameOf(to)}</bdi>, ${time}</span></button>`
+  const copy = html`<button type="button" data-does="copy" hidden>Copy code<span class="unseen"> from ${kind} to <bdi>${nameOf(to)}</bdi>, ${time}</span></button>`
+  const press = html`<button type="button" data-does="press" data-sid="${message.sid}" hidden>Press 1<span class="unseen"> in ${kind} to <bdi>${nameOf(to)}</bdi>, ${time}</span></button>`
+  const action = message.awaits_key ? press : code ? copy : ''
   return html`<li id="message-${message.sid}">
 <p class="about"><span><span class="kind">${kind}</span> from <bdi>${from}</bdi></span> ${time}</p>
 <p class="text" dir="auto">${text ? marked(text, code) : html`<em>Nothing to read or hear</em>`}</p>
-<p class="fate"><span><span class="provider">${provider}</span> <span class="status ${tone}"><span class="unseen">Status: </span>${status}</span></span> ${code ? copy : ''}</p>
+<p class="fate"><span><span class="provider">${provider}</span> <span class="status ${tone}"><span class="unseen">Status: </span>${status}</span></span> <span class="action">${action}</span></p>
 </li>`
 }
 

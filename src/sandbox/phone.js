@@ -13,7 +13,7 @@ let work = Promise.resolve()
 prepare(document)
 phones.addEventListener('click', ({ target }) => {
   const button = target.closest('button')
-  if (button) copy(button)
+  if (button) button.dataset.does === 'press' ? press(button) : copy(button)
 })
 connect()
 
@@ -84,10 +84,22 @@ function add(fresh) {
 }
 
 function update(known, fresh) {
-  const [before, after] = [known, fresh].map((item) => item.querySelector('.status'))
-  if (before.outerHTML === after.outerHTML) return undefined
-  before.replaceWith(document.importNode(after, true))
-  return `${label(known)}, ${timeIn(known).textContent}: ${after.lastChild.textContent}`
+  const hasNewText = replace('.text', (part) => part.innerHTML)
+  const hasNewStatus = replace('.status', (part) => part.outerHTML)
+  replace('.action', (part) => part.querySelector('button')?.dataset.does)
+  const at = `${label(known)}, ${timeIn(known).textContent}`
+  if (hasNewText) return `${at}: ${known.querySelector('.text').textContent}`
+  return hasNewStatus ? `${at}: ${known.querySelector('.status').lastChild.textContent}` : undefined
+
+  /** What has stayed the same keeps the focus. */
+  function replace(selector, seenIn) {
+    const [before, after] = [known, fresh].map((item) => item.querySelector(selector))
+    if (seenIn(before) === seenIn(after)) return false
+    const part = document.importNode(after, true)
+    before.replaceWith(part)
+    prepare(part)
+    return true
+  }
 }
 
 function remove(item) {
@@ -112,6 +124,15 @@ function prepare(root) {
     const isToday = at.toDateString() === new Date().toDateString()
     time.textContent = isToday ? at.toLocaleTimeString() : at.toLocaleString()
   }
+}
+
+async function press(button) {
+  const path = `/messages/${button.dataset.sid}/keys`
+  const isHeard = await fetch(path, { method: 'POST', body: '{"key":"1"}' }).then(
+    ({ ok }) => ok,
+    () => false,
+  )
+  if (!isHeard) announce(['This call waits for no key any more'])
 }
 
 async function copy(button) {

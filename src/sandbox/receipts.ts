@@ -8,6 +8,7 @@ import type {
   SimulatedProvider,
 } from './dialect.ts'
 import { isObject } from './http.ts'
+import type { Keys } from './keys.ts'
 import { createNext } from './next.ts'
 
 /** One receipt of those that a fault scripts; they are sent in the order of the list, each once the one before has ended. */
@@ -50,10 +51,14 @@ const ANSWER_TIMEOUT_MS = 5_000
 /** Vonage waits about 5 s, Twilio less. */
 const RETRY_DELAY_MS = 50
 
-/** Sends receipts and moves each message's status along. `move` is told of every event, also when nobody asked for a receipt. */
+/**
+ * Sends receipts and moves each message's status along. `move` is told of every event, also when nobody asked for a receipt;
+ * `keys` tells when a call that asks for a key is over.
+ */
 export function createReceipts(
   usual: 'delivered' | 'none',
   move: (message: SimulatedMessage, status: string) => void,
+  keys: Pick<Keys, 'over'>,
 ): Receipts {
   const sent: SimulatedReceipt[] = []
   const next = createNext<SimulatedReceipt>()
@@ -61,7 +66,7 @@ export function createReceipts(
 
   async function follow(message: SimulatedMessage, plan: ReceiptPlan, script?: ScriptedReceipt[]) {
     const { signal } = waiting
-    const steps: (ScriptedReceipt & { silent?: boolean })[] = script ?? (usual === 'none' ? [] : plan.course)
+    const steps: (ScriptedReceipt & ReceiptPlan['course'][number])[] = script ?? (usual === 'none' ? [] : plan.course)
     const early = steps.findLastIndex(({ beforeAnswer }) => beforeAnswer) + 1
     await run(steps.slice(0, early))
     return () => void run(steps.slice(early))
@@ -74,7 +79,8 @@ export function createReceipts(
       }
     }
 
-    async function tell({ delayMs = DELAY_MS, silent, ...event }: (typeof steps)[number]): Promise<void> {
+    async function tell({ delayMs = DELAY_MS, silent, afterKey, ...event }: (typeof steps)[number]): Promise<void> {
+      if (afterKey) await keys.over(message, signal)
       await delay(delayMs, undefined, { signal })
       move(message, event.status)
       const request = silent ? undefined : await plan.request(event)

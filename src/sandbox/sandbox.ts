@@ -6,12 +6,14 @@ import type { Dialect, Exchange, SimulatedCall, SimulatedMessage, SimulatedProvi
 import { type Fault, parseFaults, performFault, takeFault } from './faults.ts'
 import { fcmApi } from './fcm-api.ts'
 import { createAccessTokens, googleTokenApi, type ServiceAccount } from './google-token.ts'
-import { type Answer, parseBody, readBody, send } from './http.ts'
+import { type Answer, isObject, parseBody, parseJson, readBody, send } from './http.ts'
+import { createKeys } from './keys.ts'
 import { createMessages } from './messages.ts'
 import { createNext } from './next.ts'
 import { createPhone } from './phone.ts'
 import { createReceipts, type SimulatedReceipt } from './receipts.ts'
 import { type TwilioAccount, twilioApi } from './twilio-api.ts'
+import { isLive } from './twilio-receipts.ts'
 import { type VonageAccount, vonageApi } from './vonage-api.ts'
 
 export type { SimulatedCall, SimulatedMessage, SimulatedProvider } from './dialect.ts'
@@ -46,6 +48,8 @@ export interface Sandbox extends AsyncDisposable {
   nextReceipt(): Promise<SimulatedReceipt>
   /** Tells of each new message and each change of a status, with a copy; the answer ends that. */
   onMessage(listener: (message: SimulatedMessage) => void): () => void
+  /** Presses a key in a call, and resolves once what it leads to has been heard; to false where no key is waited for. */
+  press(sid: string, key: string): Promise<boolean>
   /** Forgets every access token that was issued for FCM. */
   expireTokens(): void
   /** Forgets the messages, the calls, the receipts, sent or still waiting, and the pending faults. */
@@ -54,6 +58,8 @@ export interface Sandbox extends AsyncDisposable {
 
 const MAX_KEPT = 1_000
 const JSON_TYPE = 'application/json;charset=utf-8'
+/** Where the keys of a call's phone are pressed. */
+const KEYS_PATH = /^\/messages\/(\w+)\/keys$/
 const ALLOWED = new Map([
   ['/messages', 'GET, DELETE'],
   ['/faults', 'POST, DELETE'],
@@ -62,9 +68,9 @@ const ALLOWED = new Map([
 /**
  * Starts a server that speaks the APIs of Twilio, Vonage and Firebase Cloud Messaging over plain HTTP and sends nothing.
  * What it took is shown at `GET /`, listed at `GET /messages` and forgotten by `DELETE /messages`; what goes wrong next is
- * told by `POST /faults` and forgotten by `DELETE /faults`. Those are open to whoever reaches the port. Receipts go
- * wherever a call asks for them. Disposing cuts every connection and sends no more. Rejects when the port can't be had or
- * the public key can't be read.
+ * told by `POST /faults` and forgotten by `DELETE /faults`; `POST /messages/<sid>/keys` with `{"key":"1"}` presses a key in
+ * a call that asks for one. Those are open to whoever reaches the port. Receipts go wherever a call asks for them. Disposing
+ * cuts every connection and sends no more. Rejects when the port can't be had or the public key can't be read.
  */
 export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
   const messages = createMessages(MAX_KEPT)
@@ -80,7 +86,12 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
   const phone = createPhone(messages.list, messages.onMessage)
   const stop = new AbortController()
   const next = createNext<SimulatedCall>()
-  const receipts = createReceipts(config.receipts ?? 'delivered', messages.move)
+  const keys = createKeys(messages)
+  const receipts = createReceipts(config.receipts ?? 'delivered', move, keys)
+
+  function move(message: SimulatedMessage, status: string): void {
+    messages.change(message, { status, ...(message.awaits_key && !isLive(status) && { awaits_key: false }) })
+  }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const startedMs = performance.now()
@@ -90,7 +101,7 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
     const dialect = dialects.find(({ owns }) => owns(path))
     if (!dialect) {
       if (phone.serve(request, response)) return
-      const answer = control(method, path, text)
+      const answer = await control(method, path, text)
       return void (answer ? send(response, answer) : response.writeHead(204).end())
     }
 
@@ -134,6 +145,10 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
 
   /** Keeps what was sent; `follow` is for when the call has been answered. */
   async function keep({ answer, message, plan }: ReturnType<Exchange['accept']>, fault?: Fault) {
+    if (message && plan?.keyPress) {
+      message.awaits_key = true
+      keys.ask(message, plan.keyPress)
+    }
     if (message) messages.add(message)
     return { answer, follow: message && plan ? await receipts.follow(message, plan, fault?.receipts) : () => {} }
   }
@@ -144,9 +159,17 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
     phone.refresh()
   }
 
+  async function pressKey(sid: string, body: unknown): Promise<Answer | undefined> {
+    const key = isObject(body) ? body.key : undefined
+    if (typeof key !== 'string' || !/^[0-9*#]$/.test(key)) return problems(400, ['key must be one of 0 to 9, * and #'])
+    return (await keys.press(sid, key)) ? undefined : problems(409, [`no call ${sid} waits for a key`])
+  }
+
   /** What the addresses for people and tests answer; nothing is a success without a body. */
-  function control(method: string, path: string, text: string | undefined): Answer | undefined {
+  async function control(method: string, path: string, text: string | undefined): Promise<Answer | undefined> {
     if (text === undefined) return problems(413, ['the body is over 64 KiB'])
+    const [, sid] = KEYS_PATH.exec(path) ?? []
+    if (sid && method === 'POST') return pressKey(sid, parseJson(text))
     switch (`${method} ${path}`) {
       case 'GET /messages':
         return { status: 200, type: JSON_TYPE, body: messages.list }
@@ -161,7 +184,7 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
       case 'DELETE /faults':
         return forget(faults)
     }
-    const allowed = ALLOWED.get(path)
+    const allowed = sid ? 'POST' : ALLOWED.get(path)
     if (!allowed) return problems(404, [`there is nothing at ${path}`])
     return { ...problems(405, [`${path} takes ${allowed}`]), headers: { Allow: allowed } }
   }
@@ -184,6 +207,7 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
     nextCall: next.wait,
     nextReceipt: receipts.next,
     onMessage: messages.onMessage,
+    press: keys.press,
     expireTokens: tokens.expire,
     clear: () => forgetMessages(faults),
     async [Symbol.asyncDispose]() {

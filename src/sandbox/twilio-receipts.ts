@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto'
 import type { ReceiptPlan, ReceiptRequest } from './dialect.ts'
 import type { TwilioAccount } from './twilio-api.ts'
+import { keysUrlOf } from './twiml.ts'
 
 const API_VERSION = '2010-04-01'
 /** Unknown error: https://www.twilio.com/docs/api/errors/30008 */
@@ -42,31 +43,49 @@ export function messageReceipts(account: TwilioAccount, form: URLSearchParams, s
   }
 }
 
-/** What Twilio posts to a call's StatusCallback: https://www.twilio.com/docs/voice/api/call-resource#statuscallback */
+/** True while a call isn't over. */
+export function isLive(callStatus: string): boolean {
+  return EVENTS.has(callStatus)
+}
+
+/**
+ * What Twilio posts to a call's StatusCallback, and to the action of a Gather:
+ * https://www.twilio.com/docs/voice/api/call-resource#statuscallback
+ */
 export function callReceipts(account: TwilioAccount, form: URLSearchParams, sid: string): ReceiptPlan {
   const url = form.get('StatusCallback')
   const [to, from] = [form.get('To') ?? '', form.get('From') ?? '']
   const asked = form.getAll('StatusCallbackEvent')
   const wanted = asked.length > 0 ? asked : ['completed']
+  const keysUrl = form.get('Url') ? undefined : keysUrlOf(form.get('Twiml') ?? '')
+  const common = (status: string) => ({
+    AccountSid: account.accountSid,
+    ApiVersion: API_VERSION,
+    CallSid: sid,
+    CallStatus: status,
+    From: from,
+    Caller: from,
+    To: to,
+    Called: to,
+    Direction: 'outbound-api',
+  })
   let sequence = 0
   return {
     course: ['initiated', 'ringing', 'in-progress', 'completed'].map((status) => ({
       status,
       silent: !wanted.includes(EVENTS.get(status) ?? 'completed'),
+      afterKey: status === 'completed' && keysUrl !== undefined,
     })),
+    keyPress:
+      keysUrl === undefined
+        ? undefined
+        : (key) =>
+            signed(account, keysUrl, { ...common('in-progress'), Digits: key, FinishedOnKey: '', msg: 'Gather End' }),
     request({ status, errorCode }) {
       if (!url) return undefined
       const seconds = status === 'completed' ? CALL_SECONDS : 0
       return signed(account, url, {
-        AccountSid: account.accountSid,
-        ApiVersion: API_VERSION,
-        CallSid: sid,
-        CallStatus: status,
-        From: from,
-        Caller: from,
-        To: to,
-        Called: to,
-        Direction: 'outbound-api',
+        ...common(status),
         Timestamp: new Date().toUTCString().replace('GMT', '+0000'),
         CallbackSource: 'call-progress-events',
         SequenceNumber: String(sequence++),

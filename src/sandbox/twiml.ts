@@ -27,6 +27,12 @@ export function textOfTwiml(twiml: string): string | undefined {
   return decode(said).replaceAll(/\s+/g, ' ').trim()
 }
 
+/** Where a document's Gather sends the key that is pressed: https://www.twilio.com/docs/voice/twiml/gather */
+export function keysUrlOf(twiml: string): string | undefined {
+  const [, , action] = /<Gather(?=\s)[^<>]*?\saction\s*=\s*(["'])(.*?)\1/s.exec(twiml) ?? []
+  return action && decode(action)
+}
+
 function decode(text: string): string {
   return text.replaceAll(ENTITY, (...match) => {
     const { named, decimal, hex } = match.at(-1) as Record<string, string | undefined>

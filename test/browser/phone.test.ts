@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { launchBrowser } from '../support/browser.ts'
 import { message, type PhoneServer, startPhone } from '../support/phone-server.ts'
 import { visits } from '../support/phone-visits.ts'
+import { startReceiver } from '../support/receiver.ts'
 import { ring, sandboxOnFreePort, TO, text } from '../support/sandbox-client.ts'
 
 const browser = await launchBrowser()
@@ -39,6 +40,23 @@ describe.skipIf(!browser)(name, () => {
     await fetch(`${sandbox.url}/messages`, { method: 'DELETE' })
     await page.getByRole('heading', { name: 'No messages yet' }).waitFor()
     expect(await page.locator('.phone').count()).toBe(0)
+  })
+
+  test('presses the key that a call asks for, and shows what is said then', async () => {
+    await using sandbox = await sandboxOnFreePort({ receipts: 'delivered' })
+    await using service = await startReceiver()
+    service.answerNext({ body: '<Response><Say>Your code is 1 2 3 4 5 6</Say></Response>' })
+    const Twiml = `<Response><Gather action="${service.url}/keys"><Say>Press 1</Say></Gather></Response>`
+    const page = await open(sandbox.url)
+    await ring(sandbox, { Twiml })
+    await page.getByRole('button', { name: /^Press 1 in Call to / }).click()
+    await page.getByRole('button', { name: /^Copy code from Call to / }).waitFor()
+    expect(await page.locator('.text').allTextContents()).toEqual(['Press 1\nYour code is 1 2 3 4 5 6'])
+    await page
+      .getByRole('log')
+      .getByText(/: Press 1\s+Your code is 1 2 3 4 5 6$/)
+      .waitFor()
+    await page.locator('.status.good', { hasText: 'completed' }).waitFor()
   })
 
   test('shows a new status, tells it, and leaves the focus where it is', async () => {

@@ -55,7 +55,7 @@ beforeAll(async () => {
     CODE_KEYS: `k1:${KEYS.CODE_KEYS}`,
     PII_KEYS: `p1:${KEYS.PII_KEYS}`,
   })
-  echo = await startEchoVendor({ accessToken: ACCESS_TOKEN, codes, assertions })
+  echo = await startEchoVendor({ accessToken: ACCESS_TOKEN, env: app.env, codes, assertions })
   await publish(app, [
     ...Object.entries(ROUTES).map(([customerSegment, chain], n) => route(n + 1, chain, { customerSegment })),
     route(1_000, { SMS: ['twilio-sms'] }),

@@ -210,7 +210,7 @@ async function expectByTheRules({ client, sandbox }: Lane, behaviours: Case, run
 /** Tries every code that any provider was told, oldest first, and counts those that sign. */
 async function expectOneRightCode({ client, sandbox }: Lane, signatureId = '', right: number): Promise<void> {
   const outcomes: string[] = []
-  for (const code of codesTold({ sandbox })) {
+  for (const code of codesTold({ sandbox, env: app.env })) {
     const signed = client.completeSignature({ signatureId, code, transaction: transaction() })
     outcomes.push(
       await signed.then(

@@ -88,7 +88,7 @@ describe('what becomes of a message', () => {
     expect(await counted(recorded)).toBe(recordedBefore + 2)
   })
 
-  test('over voice is told of the call, whose steps Twilio was asked for', async () => {
+  test('over voice is told of the call, whose steps Twilio was asked for, and whose code nobody wanted to hear', async () => {
     const steps = ['initiated', 'ringing', 'in-progress', 'completed'].map((status) => ({ status }))
     app.sandbox.failNext({ provider: 'twilio-voice', receipts: steps })
     const challengeId = await startAnother('', Channel.VOICE)
@@ -97,11 +97,11 @@ describe('what becomes of a message', () => {
     expect(app.sandbox.calls[0]?.form.get('StatusCallback')).toMatch(/&attempt=1#rc=5&rp=all$/)
     expect(await reported(app, steps.length)).toEqual(steps.map(({ status }) => [status, 200]))
     expect(await told(challengeId)).toMatchObject({
-      challenge: { deliveryStatus: DeliveryStatus.DELIVERED, deliveryReport: { vendorStatus: 'in-progress' } },
+      challenge: { deliveryStatus: DeliveryStatus.UNDELIVERED, deliveryReport: { vendorStatus: 'completed' } },
       reports: [
         [true, { vendor_status: 'initiated' }],
         [true, { vendor_status: 'ringing' }],
-        [true, { delivery_status: 'DELIVERED', vendor_status: 'in-progress' }],
+        [true, { delivery_status: 'UNDELIVERED', vendor_status: 'completed' }],
       ],
     })
     expect(await keptReceipts(app, challengeId)).toHaveLength(4)

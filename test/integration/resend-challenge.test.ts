@@ -302,7 +302,7 @@ async function started(fields: ReturnType<typeof startRequest> = {}, secondsAgo 
   const { signature, challenge } = await app.client.startSignature(request)
   const signatureId = signature?.id ?? ''
   await passTime(signatureId, secondsAgo)
-  const code = codeOf(app.sandbox.calls.at(-1) ?? raise())
+  const code = codeOf(app.sandbox.calls.at(-1) ?? raise(), app.env)
   return { signatureId, challengeId: challenge?.id ?? '', code, idempotencyKey: request.idempotencyKey ?? '' }
 }
 

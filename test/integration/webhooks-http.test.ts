@@ -7,7 +7,7 @@ import { type App, row, start, startApp, startRequest } from '../support/app.ts'
 import { keptReceipts, newSid, post, twilioReceipt, vonageReceipt } from '../support/webhooks.ts'
 
 const PATH = '/webhooks/twilio/messages'
-const PATHS = [PATH, '/webhooks/twilio/calls', '/webhooks/vonage/messages']
+const PATHS = [PATH, '/webhooks/twilio/calls', '/webhooks/twilio/keys', '/webhooks/vonage/messages']
 const MOST = 64 * 1024
 
 let app: App

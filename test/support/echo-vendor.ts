@@ -54,10 +54,13 @@ const PATHS: Record<SimulatedProvider, string> = {
  */
 export async function startEchoVendor({
   accessToken,
+  env,
   codes,
   assertions,
 }: {
   accessToken: string
+  /** Of the service that calls it. */
+  env: { PII_KEYS?: string }
   codes: Set<string>
   assertions: Set<string>
 }): Promise<EchoVendor> {
@@ -75,7 +78,7 @@ export async function startEchoVendor({
     const json = headers['content-type'] === 'application/json' ? JSON.parse(sent) : undefined
     const [provider] = Object.entries(PATHS).find(([, path]) => url.endsWith(path)) ?? []
     const name = method === 'POST' && !json?.validate_only ? (provider as SimulatedProvider | undefined) : undefined
-    const otp = name && codeOf({ provider: name, form, json })
+    const otp = name && codeOf({ provider: name, form, json }, env)
     if (otp) codes.add(otp)
     const message = `${form.get('To')} can't get "${form.get('Body')}": ${sent} ${headers.authorization}`
     const { status, code, taken, written = (part) => part } = answer

@@ -2,26 +2,36 @@ import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { expect } from 'vitest'
 import { ProviderState } from '../../gen/bank/signature/v1/routing_pb.ts'
 import { SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { unseal } from '../../src/domain/sealed.ts'
+import { parseSpokenCode, spokenCodePlace } from '../../src/domain/spoken-code.ts'
 import type { SimulatedCall } from '../../src/sandbox/sandbox.ts'
+import { KEY_RING } from '../../src/secrets/keys.ts'
 import { type App, codeIn, failure, transaction } from './app.ts'
 
-/** The code that a call tells the customer, whatever the vendor is asked to do with it. */
-export function codeOf({ provider, form, json }: Pick<SimulatedCall, 'provider' | 'form' | 'json'>): string {
+/**
+ * The code that a call is for, whatever the vendor is asked to do with it. That of a phone call waits sealed until a key is
+ * pressed, under the service's keys.
+ */
+export function codeOf({ provider, form, json }: Pick<SimulatedCall, 'provider' | 'form' | 'json'>, env: Env): string {
   switch (provider) {
     case 'twilio-sms':
       return codeIn(form.get('Body') ?? '')
     case 'vonage-sms':
       return codeIn((json as { text: string }).text)
     case 'twilio-voice':
-      return spokenDigits(form.get('Twiml') ?? '').slice(0, 6)
+      return sealedCode(form.get('Twiml') ?? '', env)
     case 'fcm-push':
       return (json as { message: { data: { code: string } } }).message.data.code
   }
 }
 
-/** The digits that are said one by one. */
-export function spokenDigits(twiml: string): string {
-  return [...twiml.matchAll(/<Say[^>]*>([0-9])<\/Say>/g)].map(([, digit]) => digit).join('')
+type Env = { PII_KEYS?: string }
+
+function sealedCode(twiml: string, { PII_KEYS = '' }: Env): string {
+  const [, challengeId = '', code = ''] = /challenge=([\w-]+)&amp;attempt=\d+&amp;code=([\w.-]+)"/.exec(twiml) ?? []
+  const [keys, sealed] = [KEY_RING.parse(PII_KEYS), parseSpokenCode(code)]
+  if (!keys || !sealed) throw new Error(`no code in ${twiml}`)
+  return unseal(keys, sealed, spokenCodePlace(challengeId))
 }
 
 /** Who was called, in order. */
@@ -30,9 +40,9 @@ export function called({ sandbox }: Pick<App, 'sandbox'>): string[] {
 }
 
 /** The codes that a provider was told, each once, in order. */
-export function codesTold({ sandbox }: Pick<App, 'sandbox'>, provider?: string): string[] {
+export function codesTold({ sandbox, env }: Pick<App, 'sandbox' | 'env'>, provider?: string): string[] {
   const calls = sandbox.calls.filter((call) => provider === undefined || call.provider === provider)
-  return [...new Set(calls.map(codeOf))]
+  return [...new Set(calls.map((call) => codeOf(call, env)))]
 }
 
 /** A signature's challenges, oldest first, each with what came before it and the calls that were made for it. */
@@ -84,7 +94,7 @@ export async function history({ client }: Pick<App, 'client'>, signatureId: stri
 
 /** Asserts that of all codes told for a signature only the one told last signs it, and that the others cost a try each. */
 export async function expectOnlyTheLastCodeSigns(
-  app: Pick<App, 'client' | 'sandbox' | 'db'>,
+  app: Pick<App, 'client' | 'sandbox' | 'db' | 'env'>,
   signatureId = '',
 ): Promise<void> {
   const codes = codesTold(app)

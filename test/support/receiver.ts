@@ -14,21 +14,23 @@ export interface Received {
   atMs: number
 }
 
+type Answer = number | 'hold' | { body: string }
+
 /** A server on loopback to which webhooks can be sent. */
 export interface Receiver extends AsyncDisposable {
   readonly url: string
   readonly received: readonly Received[]
   /** Resolves once so many have been received. */
   count(total: number): Promise<readonly Received[]>
-  /** Answers the next ones with these statuses, later ones with 204; one that is held waits for release(). */
-  answerNext(...answers: (number | 'hold')[]): void
+  /** Answers the next ones with these statuses or bodies, later ones with 204; one that is held waits for release(). */
+  answerNext(...answers: Answer[]): void
   /** Answers what is held. */
   release(): void
 }
 
 export async function startReceiver(): Promise<Receiver> {
   const received: Received[] = []
-  const answers: (number | 'hold')[] = []
+  const answers: Answer[] = []
   const held: ServerResponse[] = []
   let arrival = Promise.withResolvers<void>()
 
@@ -38,6 +40,7 @@ export async function startReceiver(): Promise<Receiver> {
     received.push({ method, url: `http://${headers.host}${url}`, headers, body, atMs: performance.now() })
     const answer = answers.shift() ?? 204
     if (answer === 'hold') held.push(response)
+    else if (typeof answer === 'object') response.end(answer.body)
     else response.writeHead(answer, answer === 307 ? { Location: '/elsewhere' } : {}).end()
     arrival.resolve()
     arrival = Promise.withResolvers()

@@ -1,6 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { twilioCallReceipts, twilioMessageReceipts } from '../../src/providers/twilio-receipts.ts'
+import { parseSpokenCode, sealSpokenCode } from '../../src/domain/spoken-code.ts'
+import { twilioCallReceipts, twilioKeyPresses, twilioMessageReceipts } from '../../src/providers/twilio-receipts.ts'
 import { twilioSignature } from '../support/webhooks.ts'
 
 const PUBLIC_URL = 'https://bank.example'
@@ -22,12 +23,15 @@ const PARAMS = {
   SmsStatus: 'undelivered',
   To: '+34600111222',
 }
+const SEALED = sealSpokenCode({ currentId: 'p1', byId: new Map([['p1', randomBytes(32)]]) }, '012345', CHALLENGE)
+const KEY_TARGET = `${TARGET.replace('messages', 'keys')}&code=${SEALED}`
 const CALL = { AccountSid: ACCOUNT, CallSid: `CA${SID.slice(2)}`, CallStatus: 'completed', To: '+34600111222' }
 
 const authTokens = { current: CURRENT, previous: PREVIOUS }
 const config = { accountSid: ACCOUNT, authTokens, publicUrl: PUBLIC_URL }
 const messages = twilioMessageReceipts(config)
 const calls = twilioCallReceipts(config)
+const keys = twilioKeyPresses(config)
 
 const signed = (params: Record<string, string>, target = TARGET, token = CURRENT) =>
   twilioSignature(token, PUBLIC_URL + target, params)
@@ -115,8 +119,8 @@ describe('a receipt signed by Twilio', () => {
     ['queued', 'ACCEPTED'],
     ['initiated', 'SENT'],
     ['ringing', 'SENT'],
-    ['in-progress', 'DELIVERED'],
-    ['completed', 'DELIVERED'],
+    ['in-progress', 'SENT'],
+    ['completed', 'UNDELIVERED'],
     ['busy', 'UNDELIVERED'],
     ['no-answer', 'UNDELIVERED'],
     ['failed', 'UNDELIVERED'],
@@ -126,6 +130,57 @@ describe('a receipt signed by Twilio', () => {
     const receipt = await read({ ...CALL, CallStatus }, { reader: calls, target: CALL_TARGET })
     expect(receipt).toMatchObject({ provider: 'twilio-voice', providerChallengeId: CALL.CallSid })
     expect(receipt?.deliveryStatus).toBe(deliveryStatus)
+  })
+})
+
+describe('a key that is pressed in a call', () => {
+  // As Twilio posts it, with the one name that it writes small.
+  const press = (key: string) => ({
+    ...CALL,
+    CallStatus: 'in-progress',
+    Digits: key,
+    FinishedOnKey: '',
+    FromCity: '',
+    ToCity: 'MADRID',
+    msg: 'Gather End',
+  })
+
+  test('is read as a receipt, with the sealed code that it asks for', async () => {
+    expect(await read(press('1'), { reader: keys, target: KEY_TARGET })).toMatchObject({
+      challengeId: CHALLENGE,
+      attempt: 2,
+      provider: 'twilio-voice',
+      providerChallengeId: CALL.CallSid,
+      vendorStatus: 'key-1',
+      deliveryStatus: 'DELIVERED',
+      spokenCode: parseSpokenCode(SEALED),
+    })
+  })
+
+  test.each(['0', '2', '9', '*', '#'])('means nothing when it is %s', async (key) => {
+    const receipt = await read(press(key), { reader: keys, target: KEY_TARGET })
+    expect(receipt?.vendorStatus).toBe(`key-${key}`)
+    expect(receipt?.deliveryStatus).toBeUndefined()
+  })
+
+  test('is none when there are two', async () => {
+    expect(await read(press('11'), { reader: keys, target: KEY_TARGET })).toBeUndefined()
+  })
+
+  test('asks for no code but the one that was signed with it', async () => {
+    const signature = signed(press('1'), KEY_TARGET)
+    for (const target of [KEY_TARGET.slice(0, -1), KEY_TARGET.replace(/&code.*/, ''), `${KEY_TARGET}A`]) {
+      expect(await read(press('1'), { reader: keys, target, signature })).toBeUndefined()
+    }
+    const moved = { ...press('1'), Digits: '2' }
+    expect(await read(moved, { reader: keys, target: KEY_TARGET, signature })).toBeUndefined()
+  })
+
+  test('without a code, or with one that is none, asks for nothing', async () => {
+    const target = KEY_TARGET.replace(/&code.*/, '')
+    for (const each of [target, `${target}&code=x.y`, KEY_TARGET.slice(0, -1)]) {
+      expect((await read(press('1'), { reader: keys, target: each }))?.spokenCode).toBeUndefined()
+    }
   })
 })
 

@@ -1,8 +1,20 @@
+import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
+import { unseal } from '../../src/domain/sealed.ts'
+import { parseSpokenCode, spokenCodePlace } from '../../src/domain/spoken-code.ts'
+import type { WebhookUrl } from '../../src/providers/receipts.ts'
 import { createTwilioVoice } from '../../src/providers/twilio-voice.ts'
 import { challengeMessage, failureOf, never, providerContract, useSandbox } from '../support/provider-contract.ts'
 
-const SETTING = { previousAuthToken: undefined, apiKey: undefined, webhookUrl: undefined, voiceFrom: '+15005550005' }
+const PII_KEYS = { currentId: 'p1', byId: new Map([['p1', randomBytes(32)]]) }
+const SETTING = {
+  previousAuthToken: undefined,
+  apiKey: undefined,
+  voiceFrom: '+15005550005',
+  piiKeys: () => PII_KEYS,
+  webhookUrl: (path: string, { challengeId, attempt, spokenCode }: Parameters<WebhookUrl>[1]) =>
+    `https://bank.example${path}?challenge=${challengeId}&attempt=${attempt}${spokenCode ? `&code=${spokenCode}` : ''}`,
+}
 const NOW = new Date('2026-01-02T03:04:05.678Z')
 
 providerContract({
@@ -13,7 +25,7 @@ providerContract({
   recipient: '+34600111222',
   told: ({ form }) => ({
     recipient: form.get('To'),
-    shown: spoken(form.get('Twiml') ?? ''),
+    shown: `${spoken(form.get('Twiml') ?? '')}${codeIn(form.get('Twiml') ?? '')}`,
     validSeconds: Number(form.get('Timeout')),
   }),
   text: ({ form }) => form.get('Twiml') ?? '',
@@ -26,17 +38,23 @@ providerContract({
 
 const started = useSandbox()
 
-test('a call is one form to the account, with what is said in it', async () => {
+test('a call is one form to the account, with what is said in it, but for the code', async () => {
   await voice().sendChallenge(challengeMessage(NOW), never())
 
   const [call] = started().sandbox.calls
   expect(call).toMatchObject({ provider: 'twilio-voice' })
-  expect(Object.fromEntries(call?.form ?? [])).toEqual({
+  const { Twiml, ...form } = Object.fromEntries(call?.form ?? [])
+  expect(form).toEqual({
     To: '+34600111222',
     From: '+15005550005',
     Timeout: '20',
-    Twiml: expect.stringMatching(/^<Response><Say language="en-GB">Pay 1,234\.50 euros to "ACME Ltd"/),
+    StatusCallback: expect.stringMatching(
+      /^https:\/\/bank\.example\/webhooks\/twilio\/calls\?challenge=[\w-]+&attempt=1$/,
+    ),
+    StatusCallbackEvent: 'completed',
   })
+  expect(JSON.stringify(call)).not.toContain('012345')
+  expect(Twiml).toMatch(/^<Response><Gather .*><Say language="en-GB">Pay 1,234\.50 euros to the payee named:<\/Say>/)
 })
 
 test.each([
@@ -79,7 +97,13 @@ function voice() {
   })
 }
 
-/** What is heard, digits together. */
+/** The code in the URL that a key leads to, as only the service can read it. */
+function codeIn(twiml: string): string {
+  const [, challengeId = '', code = ''] = /challenge=(.*?)&amp;attempt=1&amp;code=(.*?)"/.exec(twiml) ?? []
+  return unseal(PII_KEYS, parseSpokenCode(code) ?? expect.unreachable(), spokenCodePlace(challengeId))
+}
+
+/** What is heard before a key is pressed. */
 function spoken(twiml: string): string {
   return twiml.replaceAll(/<[^>]*>/g, '')
 }

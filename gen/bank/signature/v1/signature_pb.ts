@@ -758,7 +758,7 @@ export const ChallengeSchema: GenMessage<Challenge> = /*@__PURE__*/
  */
 export type DeliveryReport = Message<"bank.signature.v1.DeliveryReport"> & {
   /**
-   * The vendor's own word, for example Twilio's "undelivered".
+   * The vendor's own word, for example Twilio's "undelivered"; "key-1" when that key was pressed in a call.
    *
    * @generated from field: string vendor_status = 1;
    */
@@ -925,7 +925,7 @@ export const Channel = {
   SMS: 1,
 
   /**
-   * A phone call that reads the code out.
+   * A phone call that asks for the key 1, and then reads the code out.
    *
    * @generated from enum value: CHANNEL_VOICE = 2;
    */
@@ -1167,14 +1167,14 @@ export const DeliveryStatus = {
   SENT: 3,
 
   /**
-   * It reached the phone.
+   * It reached the phone; of a call: its code was asked for and said.
    *
    * @generated from enum value: DELIVERY_STATUS_DELIVERED = 4;
    */
   DELIVERED: 4,
 
   /**
-   * It did not reach the phone.
+   * It did not reach the phone; of a call: it ended before its code was asked for.
    *
    * @generated from enum value: DELIVERY_STATUS_UNDELIVERED = 5;
    */
