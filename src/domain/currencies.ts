@@ -1,7 +1,8 @@
 /**
  * The digits after the point of every currency, fund and precious metal in ISO 4217, list one, with the amendments up to
- * number 180 (Bulgaria has the euro since 2026-01-01): https://www.six-group.com/en/products-services/financial-information/market-reference-data/data-standards.html
- * Where the list has "N.A." (metals and units of account) it is 0. XTS is for tests, and XXX says that there is no currency.
+ * number 180 of September 2025 (Bulgaria has the euro since 2026-01-01):
+ * https://www.six-group.com/dam/download/financial-information/data-center/iso-currrency/lists/list-one.xml. Metals and
+ * units of account, which have none there ("N.A."), are whole. XTS, for tests, and XXX, no currency, are left out.
  */
 export const CURRENCY_DIGITS: ReadonlyMap<string, number> = new Map(
   Object.entries({

@@ -4,7 +4,7 @@ const SHOWN_OF_ACCOUNT = 4
 const SHOWN_OF_NUMBER = 4
 
 /** A scheme with its slashes, however often it is written. */
-const SCHEME = /[a-z][a-z0-9+.-]*:\/+|:\/+/gi
+const SCHEME = /(?<![a-z0-9+.-])[a-z0-9+.-]*:\/+/gi
 /** The colon of a scheme that needs no slashes, such as mailto: or tel:. */
 const COLON = /(?<=\p{L}):(?=\S)/gu
 /** Marks and invisible characters, which may stand anywhere in what is written as a link. */

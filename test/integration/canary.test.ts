@@ -294,6 +294,8 @@ async function fallBack(client: Recorded): Promise<void> {
 
 /** Receipts name the phone number. One is taken, the others are refused. */
 async function report(client: Recorded): Promise<void> {
+  await client.startSignature(request({ customerSegment: 'VOICE' }))
+  expect(await app.sandbox.press(app.sandbox.messages[0]?.sid ?? '', '1')).toBe(true)
   const { challengeId } = await start(client)
   const told = { challengeId, sid: app.sandbox.messages[0]?.sid ?? '', status: 'delivered' }
   const target = twilioTarget(told)
