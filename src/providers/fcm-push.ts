@@ -59,14 +59,16 @@ export function createFcmPush({ credentials, projectId, apiUrl, timeoutMs, clock
       if (!pushToken) throw new ProviderError(NAME, 'NO_PUSH_TOKEN', 'recipient')
       const left = secondsLeft(message)
       const textWith = (code: string) => JSON.stringify({ message: pushMessage({ ...message, code }, pushToken, left) })
-      const { answer, token } = await send(textWith(message.code), signal)
+      const text = textWith(message.code)
+      const { answer, token } = await send(text, signal)
       const { name } = jsonOf(answer)
       if (!isAccepted(answer)) throw fcmRefusal(answer)
       if (typeof name !== 'string' || !MESSAGE_NAME.test(name)) {
         throw new ProviderError(NAME, 'UNUSABLE_BODY', 'unproven')
       }
       const sentAt = clock()
-      return { providerChallengeId: name, ...keep(answer, sentAt, { message, textWith, credentials: [token] }), sentAt }
+      const said = { message, text, textWith, credentials: [token] }
+      return { providerChallengeId: name, ...keep(answer, sentAt, said), sentAt }
     },
     async isAvailable(signal) {
       return send(JSON.stringify({ validate_only: true, message: { topic: 'availability' } }), signal).then(

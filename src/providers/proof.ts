@@ -5,7 +5,9 @@ import type { ChallengeMessage } from './provider.ts'
 /** What a provider was told in a call, and may repeat in its answer. */
 interface Said {
   message: ChallengeMessage
-  /** The text that was sent, as it reads with this code. */
+  /** The text that was sent. */
+  text: string
+  /** The same text as it reads with this code. */
   textWith: (code: string) => string
   /** What the call was authorized with, in clear. */
   credentials: string[]
@@ -49,7 +51,7 @@ const TELLING_DIGITS = 7
 export function keep(
   { status, headers, body }: HttpAnswer,
   receivedAt: Date,
-  { message, textWith, credentials }: Said,
+  { message, text, textWith, credentials }: Said,
 ): Pick<ProviderResult, 'providerProof' | 'answer'> {
   const { code, phone, pushToken } = message
   const secrets = [...credentials.map(exactly), digits(code)]
@@ -64,7 +66,7 @@ export function keep(
       }),
     )
   const kept = pick(HEADERS, MAX_HEADER_CHARACTERS)
-  const blanked = replaceText(body, textWith(code), textWith(BLANK))
+  const blanked = replaceText(body, text, textWith(BLANK))
   const isKept = Buffer.byteLength(body) <= MAX_BODY_BYTES && !holds(blanked, secrets)
   return {
     providerProof: {

@@ -106,10 +106,11 @@ export function createTwilioProvider(
       const callback = reports ? { statusCallback: reports(receiptsPath, message) + TWILIO_RETRIES } : {}
       const left = secondsLeft(message)
       const textWith = (code: string) => text({ ...message, code }, left)
-      const { body } = await create(client, message, textWith(message.code), left, callback)
+      const sent = textWith(message.code)
+      const { body } = await create(client, message, sent, left, callback)
       const sentAt = clock()
       if (!seen.answer) throw new Error('the SDK answered without a call')
-      const said = { message, textWith, credentials: password === undefined ? [] : [password] }
+      const said = { message, text: sent, textWith, credentials: password === undefined ? [] : [password] }
       return { providerChallengeId: body.sid, ...keep(seen.answer, sentAt, said), sentAt }
     },
     async isAvailable(signal) {

@@ -56,12 +56,13 @@ export function createVonageSms({
       const { phone, code, transaction, locale } = message
       const left = secondsLeft(message)
       const textWith = (code: string) => smsText(code, transaction, locale, left)
+      const sent = textWith(code)
       const body = {
         message_type: 'text',
         channel: 'sms',
         to: withoutPlus(phone),
         from: withoutPlus(from),
-        text: textWith(code),
+        text: sent,
         ttl: Math.max(MIN_TTL_SECONDS, left),
         client_ref: vonageReference(message),
         ...(reports && { webhook_url: reports(VONAGE_MESSAGES_PATH, message) }),
@@ -75,7 +76,7 @@ export function createVonageSms({
       )
       const providerChallengeId = messageUuid(answer)
       const sentAt = clock()
-      const said = { message, textWith, credentials: [apiSecret] }
+      const said = { message, text: sent, textWith, credentials: [apiSecret] }
       return { providerChallengeId, ...keep(answer, sentAt, said), sentAt }
     },
     async isAvailable(signal) {

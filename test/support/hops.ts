@@ -28,7 +28,7 @@ export function codeOf({ provider, form, json }: Pick<SimulatedCall, 'provider' 
 type Env = { PII_KEYS?: string }
 
 function sealedCode(twiml: string, { PII_KEYS = '' }: Env): string {
-  const [, challengeId = '', code = ''] = /challenge=([\w-]+)&amp;attempt=\d+&amp;code=([\w.-]+)"/.exec(twiml) ?? []
+  const [, challengeId = '', code = ''] = /challenge=([\w-]+)&amp;attempt=\d+&amp;code=([\w.-]+)[#"]/.exec(twiml) ?? []
   const [keys, sealed] = [KEY_RING.parse(PII_KEYS), parseSpokenCode(code)]
   if (!keys || !sealed) throw new Error(`no code in ${twiml}`)
   return unseal(keys, sealed, spokenCodePlace(challengeId))

@@ -10,7 +10,7 @@ const textWith = (code: string) => `Pay 5 € to "A/B" <Ñandú>? Your code: ${c
 const BLANKED = textWith('######')
 
 function kept(body: string, headers: Record<string, string> = {}) {
-  const said = { message: challengeMessage(AT), textWith, credentials: [TOKEN] }
+  const said = { message: challengeMessage(AT), text: textWith(CODE), textWith, credentials: [TOKEN] }
   return keep({ status: 201, headers, body }, AT, said)
 }
 
@@ -81,6 +81,7 @@ test.each([
   const text = how.includes('ASCII') ? textWith(CODE).toLowerCase() : textWith(CODE)
   const said = {
     message: challengeMessage(AT),
+    text,
     textWith: (code: string) => text.replace(CODE, code),
     credentials: [TOKEN],
   }
@@ -110,7 +111,12 @@ test.each([
 
 test('an answer that has the code as a number is kept without its body', () => {
   expect(kept('{"sid":"SM1","code":612345}').answer.body).toBeDefined()
-  const said = { message: challengeMessage(AT, { code: '612345' }), textWith, credentials: [TOKEN] }
+  const said = {
+    message: challengeMessage(AT, { code: '612345' }),
+    text: textWith('612345'),
+    textWith,
+    credentials: [TOKEN],
+  }
   expect(keep({ status: 201, headers: {}, body: '{"sid":"SM1","code":612345}' }, AT, said).answer.body).toBeUndefined()
 })
 
@@ -127,7 +133,12 @@ test('an answer of more than 16 KiB is kept without its body', () => {
 })
 
 test('digits of a phone number that are the code are not replaced', () => {
-  const said = { message: challengeMessage(AT, { code: '600111' }), textWith, credentials: [TOKEN] }
+  const said = {
+    message: challengeMessage(AT, { code: '600111' }),
+    text: textWith('600111'),
+    textWith,
+    credentials: [TOKEN],
+  }
   const body = JSON.stringify({ body: textWith('600111'), to: PHONE })
   // Which leaves the code there, so the body isn't kept.
   expect(keep({ status: 201, headers: {}, body }, AT, said).answer.body).toBeUndefined()

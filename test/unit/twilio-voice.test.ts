@@ -49,7 +49,7 @@ test('a call is one form to the account, with what is said in it, but for the co
     From: '+15005550005',
     Timeout: '20',
     StatusCallback: expect.stringMatching(
-      /^https:\/\/bank\.example\/webhooks\/twilio\/calls\?challenge=[\w-]+&attempt=1$/,
+      /^https:\/\/bank\.example\/webhooks\/twilio\/calls\?challenge=[\w-]+&attempt=1#rc=5&rp=all$/,
     ),
     StatusCallbackEvent: 'completed',
   })
@@ -99,7 +99,7 @@ function voice() {
 
 /** The code in the URL that a key leads to, as only the service can read it. */
 function codeIn(twiml: string): string {
-  const [, challengeId = '', code = ''] = /challenge=(.*?)&amp;attempt=1&amp;code=(.*?)"/.exec(twiml) ?? []
+  const [, challengeId = '', code = ''] = /challenge=(.*?)&amp;attempt=1&amp;code=(.*?)[#"]/.exec(twiml) ?? []
   return unseal(PII_KEYS, parseSpokenCode(code) ?? expect.unreachable(), spokenCodePlace(challengeId))
 }
 
