@@ -18,14 +18,14 @@ export interface Database extends AsyncDisposable {
   isBusy(): boolean
   /** Connections by what they do now. */
   poolSize(): { total: number; idle: number; waiting: number }
-  /** Uses none of the connections that are open now again, as after a failover. A query that a standby refuses does so too. */
+  /** Stops using the connections that are open now, as after a failover. Happens by itself when a server refuses a write. */
   renew(): void
 }
 
 /** No statement of a call takes so long unless something is wrong. */
 const STATEMENT_TIMEOUT_MS = 10_000
 const CONNECT_TIMEOUT_MS = 3_000
-/** After a statement's time is over the server has answered, or the way to it swallows everything. */
+/** A server answers this soon after a statement's time is over, unless the way to it swallows everything. */
 const SILENCE_MARGIN_MS = 2_000
 /** Callers that may wait, for each connection of the pool. */
 const WAITING_PER_CONNECTION = 10
@@ -33,7 +33,7 @@ const WAITING_PER_CONNECTION = 10
 export interface PoolConfig {
   /** The most connections; 20 unless told. */
   size?: number
-  /** 10 s unless told; 0 is no limit to anything that the server does. */
+  /** 10 s unless told; 0 is no limit, neither for statements nor for locks. */
   statementTimeoutMs?: number
   pooler?: Pooler
   /** Hears of idle connections that break. */

@@ -13,9 +13,9 @@ const LOCK = 3853314791062309107n
 export async function migrateDatabase(
   url: string,
   direction: 'up' | 'down',
-  { pooler }: Pick<PoolConfig, 'pooler'> = {},
+  { pooler = 'none' }: Pick<PoolConfig, 'pooler'> = {},
 ): Promise<string[]> {
-  await using database = openDatabase(url, { size: 1, statementTimeoutMs: 0, ...(pooler && { pooler }) })
+  await using database = openDatabase(url, { size: 1, statementTimeoutMs: 0, pooler })
   return await migrate(database.db, direction)
 }
 

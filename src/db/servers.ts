@@ -5,7 +5,7 @@ import { isPasswordRefused, storageFailure } from './storage-errors.ts'
 export interface Servers {
   /**
    * Calls `attempt` with one server after the other until it succeeds, and begins with the one that did last. Goes on only
-   * when a server is away or not what the URL asks for. Throws what the last one tried said.
+   * when a server is away or not what the URL asks for. Throws the error of the last one tried.
    */
   connect<T>(attempt: (url: string, target: TargetSession) => Promise<T>): Promise<T>
 }
