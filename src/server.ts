@@ -31,6 +31,7 @@ import { loadOrCreateLocalKeys } from './secrets/local-keys.ts'
 import type { Secrets } from './secrets/secrets.ts'
 import { createLogger, openLog } from './telemetry/logger.ts'
 import { createMetrics } from './telemetry/metrics.ts'
+import { reportReadiness } from './telemetry/readiness-report.ts'
 import { reportSecretsReads } from './telemetry/secrets-report.ts'
 
 /** A running service. Disposing lets calls under way end and stops everything that was started with it. */
@@ -245,17 +246,13 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   const readinessConnection = starting.use(
     openDatabase(databaseUrl, { ...connections, size: 1, statementTimeoutMs: READINESS_TIMEOUT_MS }),
   )
+  const readinessReport = reportReadiness({ log, metrics })
   const readiness = starting.use(
     openReadiness(readinessConnection, clock, {
-      onSkew: (skewMs) => metrics.clockSkew.set(skewMs / 1000),
-      onSkewed(isSkewed, skewMs) {
-        if (isSkewed) log.warn({ skew_ms: Math.round(skewMs) }, "clock is more than 2 s off the database's")
-        else log.info("clock agrees with the database's again")
-      },
+      ...readinessReport,
       onChange(problem, error) {
         rpc.setReady(problem === undefined)
-        if (problem === undefined) log.info('ready again')
-        else log.warn({ problem, error }, 'not ready')
+        readinessReport.onChange(problem, error)
       },
     }),
   )
