@@ -13,24 +13,18 @@ import { requireLibraryLinks, run } from '../../src/db/postgres-cluster.ts'
 const root = process.getuid?.() === 0
 const dirs: string[] = []
 const children: ChildProcess[] = []
+/** Initialised, and stopped between tests. Those that would spoil it take a copy. */
 const template = await mkdtemp(join(tmpdir(), 'embedded-postgres-'))
 
 beforeAll(async () => {
   await dispose(await startEmbeddedPostgres({ dataDir: template }))
 })
 
-afterAll(async () => {
-  await rm(template, { recursive: true })
-})
+afterAll(() => remove(template))
 
 afterEach(async () => {
   for (const child of children.splice(0)) await killed(child)
-  for (const dir of dirs.splice(0)) {
-    const pid = await postmasterPid(dir)
-    if (pid) kill(pid, 'SIGQUIT')
-    await until(async () => !(await servesAnything(dir)))
-    await rm(dir, { recursive: true, maxRetries: 20 })
-  }
+  for (const dir of dirs.splice(0)) await remove(dir)
 })
 
 test('starts from an initialisation that was cut short as from nothing, and keeps its data over a stop and a start', async () => {
@@ -50,7 +44,7 @@ test('starts from an initialisation that was cut short as from nothing, and keep
 })
 
 test('is UTF-8, durable, reachable over loopback only and asks for the password', async () => {
-  const dataDir = await initialised()
+  const dataDir = template
   await using postgres = await startEmbeddedPostgres({ dataDir })
   expect(
     await query(
@@ -93,7 +87,7 @@ test('the password is on no command line and in no log, from the first start on'
 })
 
 test('what a failing statement holds does not reach the log', async () => {
-  const dataDir = await initialised()
+  const dataDir = template
   await using postgres = await startEmbeddedPostgres({ dataDir })
   await query(postgres.url, 'create table person (phone text primary key, n int check (n > 0))')
   const insert = 'insert into person values ($1, 1)'
@@ -155,7 +149,7 @@ test('services that start at the same time end up with one server', async () => 
 })
 
 test('a service that starts while another one stops gets a server that lasts', async () => {
-  const dataDir = await initialised()
+  const dataDir = template
   let current = await startEmbeddedPostgres({ dataDir })
   for (let round = 0; round < 8; round++) {
     const stopping = dispose(current)
@@ -168,7 +162,7 @@ test('a service that starts while another one stops gets a server that lasts', a
 })
 
 test('the server is left running while another service uses it, even with no query open', async () => {
-  const dataDir = await initialised()
+  const dataDir = template
   const first = await startEmbeddedPostgres({ dataDir })
   const second = await startEmbeddedPostgres({ dataDir })
   await dispose(first)
@@ -178,7 +172,7 @@ test('the server is left running while another service uses it, even with no que
 })
 
 test('the server is left running while any other client is connected', async () => {
-  const dataDir = await initialised()
+  const dataDir = template
   const first = await startEmbeddedPostgres({ dataDir })
   const client = new Client(first.url)
   await client.connect()
@@ -193,7 +187,7 @@ test('the server is left running while any other client is connected', async () 
 })
 
 test('the connections of a pool ended just before do not keep the server running', async () => {
-  const dataDir = await initialised()
+  const dataDir = template
   const postgres = await startEmbeddedPostgres({ dataDir })
   const pool = new Pool({ connectionString: postgres.url, max: 20 })
   await Promise.all(Array.from({ length: 20 }, () => pool.query('select pg_sleep(0.05)')))
@@ -288,6 +282,13 @@ async function tempDir(): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'embedded-postgres-'))
   dirs.push(dir)
   return dir
+}
+
+async function remove(dir: string): Promise<void> {
+  const pid = await postmasterPid(dir)
+  if (pid) kill(pid, 'SIGQUIT')
+  await until(async () => !(await servesAnything(dir)))
+  await rm(dir, { recursive: true, maxRetries: 20 })
 }
 
 async function initialised(): Promise<string> {
