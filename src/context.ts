@@ -15,7 +15,7 @@ import type { Metrics } from './telemetry/metrics.ts'
 /** What lives as long as the process. Use cases name the slice of it that they use. */
 export interface Context {
   db: Db
-  /** Two connections for what operators read: use cases take it by `readForOperator`. */
+  /** Connections of their own for lists and simulations. */
   operatorReads: Pick<Database, 'db' | 'isBusy'>
   /** As last read, like `providers` and `receiptReaders`: another after each rotation, so look at each use. */
   readonly keys: Keys
