@@ -220,7 +220,7 @@ test.each(TEXTS)(
   async (field, max, request) => {
     expect(await refusedStart(request('x'.repeat(max + 1)))).toMatchObject(invalid(field))
     expect(await refusedStart(request('🦊'.repeat(max + 1)))).toMatchObject(invalid(field))
-    expect(await refusedStart(request('x'.repeat(1_000_000)))).toMatchObject(invalid(field))
+    expect(await refusedStart(request('x'.repeat(30_000)))).toMatchObject(invalid(field))
   },
 )
 

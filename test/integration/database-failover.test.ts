@@ -34,7 +34,7 @@ function urlOf(database: string, addresses: number[], target: string): string {
 }
 
 const readyz = async ({ server }: Pick<App, 'server'>) =>
-  (await fetch(`http://127.0.0.1:${server.httpPort}/readyz`)).status
+  (await fetch(`http://127.0.0.1:${server.adminPort}/readyz`)).status
 
 test('of several servers the one that takes writes is used, whichever is named first', async () => {
   await createDatabase(postgres.url('postgres'), 'several', 'template0')

@@ -55,6 +55,7 @@ test('with HTTPS_PROXY alone, secrets are read and messages sent through the pro
   store('providers/fcm', { 'service-account': secrets.FCM_SERVICE_ACCOUNT })
   await using service = await serve({
     HTTPS_PROXY: proxy.url,
+    PUBLIC_WEBHOOK_URL: 'http://127.0.0.1:0',
     NODE_EXTRA_CA_CERTS: authorities,
     SECRETS_SOURCE: 'vault',
     VAULT_ADDR: 'https://vault.example',

@@ -202,7 +202,7 @@ test.each([
   const validity = Number(app.sandbox.calls.at(-1)?.form.get('ValidityPeriod'))
   expect(validity).toBeGreaterThan(290)
   expect(validity).toBeLessThanOrEqual(300)
-  expect(app.sandbox.messages[0]).toMatchObject({ to: PHONE, body: expect.stringContaining('5 min') })
+  expect(app.sandbox.messages[0]).toMatchObject({ to: PHONE, body: expect.stringContaining('Valid for 4 min') })
 
   const signed = await app.client.completeSignature({ ...sent, transaction: transaction() })
   expect(signed.signature).toMatchObject({ status: SignatureStatus.SIGNED })

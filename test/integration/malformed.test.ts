@@ -35,8 +35,8 @@ function send(session: http2.ClientHttp2Session, { headers, body }: Malformed): 
   })
 }
 
-async function residentMib({ http }: ServiceProcess): Promise<number> {
-  const page = await (await fetch(`${http}/metrics`)).text()
+async function residentMib({ admin }: ServiceProcess): Promise<number> {
+  const page = await (await fetch(`${admin}/metrics`)).text()
   return Number(/^process_resident_memory_bytes (\d+)/m.exec(page)?.[1]) / 1024 ** 2
 }
 

@@ -59,7 +59,7 @@ test.concurrent('SIGUSR1 opens no debugger, however the service is started', asy
   await using service = await serveBy(['sh', '-c', await productionCommand()], env)
   service.child.kill('SIGUSR1')
   // It says so on standard error before anything else can happen.
-  expect(await fetch(`${service.http}/livez`)).toMatchObject({ status: 200 })
+  expect(await fetch(`${service.admin}/livez`)).toMatchObject({ status: 200 })
   service.child.kill('SIGTERM')
   expect((await service.ended).stderr).not.toContain('Debugger')
   const { scripts } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))

@@ -21,7 +21,7 @@ afterEach(() => {
 afterAll(() => app[Symbol.asyncDispose]())
 
 async function readyz({ server }: Pick<App, 'server'>): Promise<number> {
-  const response = await fetch(`http://127.0.0.1:${server.httpPort}/readyz`)
+  const response = await fetch(`http://127.0.0.1:${server.adminPort}/readyz`)
   await response.text()
   return response.status
 }

@@ -43,8 +43,8 @@ function at(sorted: number[], share: number): number {
   return sorted[Math.floor(sorted.length * share)] ?? Number.NaN
 }
 
-async function metric({ http }: ServiceProcess, name: string): Promise<number> {
-  const page = await (await fetch(`${http}/metrics`)).text()
+async function metric({ admin }: ServiceProcess, name: string): Promise<number> {
+  const page = await (await fetch(`${admin}/metrics`)).text()
   return Number(new RegExp(`^${name} (\\S+)`, 'm').exec(page)?.[1])
 }
 

@@ -19,7 +19,7 @@ describe.for(await transactionPoolers())('behind %s in transaction mode', ([, st
     await using pooler = await startPooler(direct)
     await using app = await startApp({ DATABASE_URL: pooler.url, ...pooled })
     await useWholeService(app)
-    await vi.waitFor(async () => expect(await readyz(app.server.httpPort)).toBe(200))
+    await vi.waitFor(async () => expect(await readyz(app.server.adminPort)).toBe(200))
   })
 
   test('two replicas sign at the same time, each code once', async () => {

@@ -76,7 +76,9 @@ describe('a message', () => {
               'apns-priority': '10',
               'apns-expiration': String(Math.floor(expiresAt.getTime() / 1_000)),
             },
-            payload: { aps: { alert: { body: 'Pay 1,234.50 EUR to "ACME Ltd", account ...1332?' }, 'mutable-content': 1 } },
+            payload: {
+              aps: { alert: { body: 'Pay 1,234.50 EUR to "ACME Ltd", account ...1332?' }, 'mutable-content': 1 },
+            },
           },
         },
       },
