@@ -15,8 +15,8 @@ export interface ConnectionLimits {
 
 /** The connections of an HTTP/2 server. */
 export interface Connections {
-  /** Tells every client to open its next streams elsewhere. Connections close with their last stream. */
-  retire(): void
+  /** Takes no more streams. Connections close with their last one. */
+  close(): void
   destroy(): void
 }
 
@@ -24,6 +24,8 @@ export interface Connections {
 const PREFACE_MS = 10_000
 /** One that has to make room has this long to say goodbye. */
 const GOODBYE_MS = 2_000
+/** More than a request and its answer are on their way. */
+const ROUND_TRIP_MS = 1_000
 /** Connections that are saying goodbye, besides those that may be there. */
 const LEAVING = 200
 const MAX_STREAM_ID = 2 ** 31 - 1
@@ -43,7 +45,10 @@ export function limitConnections(
     if (session.closed) return
     // What a client sent before it hears of this is served: its answer to the ping comes after that (RFC 9113, section 6.8).
     session.goaway(http2.constants.NGHTTP2_NO_ERROR, MAX_STREAM_ID)
-    session.ping(() => session.close())
+    const close = () => session.destroyed || session.close()
+    session.ping(close)
+    // Node's own client, when it is idle, reads no more after a GOAWAY.
+    after(ROUND_TRIP_MS, session, close)
   }
   function destroy(session: http2.ServerHttp2Session): void {
     const socket = open.get(session)
@@ -86,8 +91,8 @@ export function limitConnections(
   })
 
   return {
-    retire() {
-      for (const session of open.keys()) retire(session, graceMs)
+    close() {
+      for (const session of open.keys()) session.close()
     },
     destroy() {
       for (const session of open.keys()) destroy(session)

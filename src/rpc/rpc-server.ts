@@ -90,7 +90,8 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
       health.set(false)
       const closed = once(server, 'close')
       server.close()
-      connections.retire()
+      // GOAWAY: streams that are open go on, new ones are the client's to open elsewhere.
+      connections.close()
       const overdue = AbortSignal.timeout(config.drainMs)
       await Promise.race([calls.idle(), once(overdue, 'abort')])
       shutdown.abort(toConnectError(shuttingDown()))

@@ -1,13 +1,15 @@
+import { once } from 'node:events'
+import http2 from 'node:http2'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import { create, type DescMessage, type DescMethodUnary, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
-import { createClient } from '@connectrpc/connect'
+import { Code, createClient } from '@connectrpc/connect'
 import { createGrpcTransport } from '@connectrpc/connect-node'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { SignatureService } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { Health } from '../../gen/health/v1/health_pb.ts'
 import { startRequest } from '../support/app.ts'
-import { pathOf } from '../support/grpc-js.ts'
+import { pathOf, readFailure } from '../support/grpc-js.ts'
 import {
   END_HEADERS,
   END_STREAM,
@@ -230,3 +232,28 @@ test.each(Object.entries(attacks))(
   },
   60_000,
 )
+
+test('of small requests that do not come to their end the first are told OVERLOADED, and others are served', async () => {
+  const first = http2.connect(service.grpcUrl)
+  const headers = { ':method': 'POST', ':path': START, 'content-type': 'application/grpc', te: 'trailers' }
+  const stream = first.request(headers)
+  const answered = once(stream, 'response')
+  const half = message(Buffer.alloc(4_000), { length: 8_000 })
+  stream.write(half)
+  await once(first, 'remoteSettings')
+
+  const opened = await Promise.all(Array.from({ length: 40 }, () => openRaw(service.grpcUrl)))
+  for (const connection of opened) {
+    await connection.send(...streams(100).map((stream) => Buffer.concat([open(stream), data(stream, half)])))
+  }
+
+  const [{ 'grpc-status': status, 'grpc-message': text, 'grpc-status-details-bin': details }] = await answered
+  expect(readFailure(Number(status), text, Buffer.from(details, 'base64'))).toMatchObject({
+    code: Code.Unavailable,
+    reason: 'OVERLOADED',
+    retryDelayMs: 1_000,
+  })
+  await connect(service.grpcUrl).startSignature(startRequest(), { timeoutMs: PROMPT_MS })
+  first.destroy()
+  for (const { socket } of opened) socket.destroy()
+})
