@@ -1203,7 +1203,9 @@ export const DeliveryStatusSchema: GenEnum<DeliveryStatus> = /*@__PURE__*/
  *
  * Every error of this service carries a google.rpc.ErrorInfo with domain "signature.bank" and one of the reasons named
  * at the methods below. Act on the reason, not on the message. The transport's own have none: DEADLINE_EXCEEDED,
- * CANCELLED, UNIMPLEMENTED, and RESOURCE_EXHAUSTED for a message over 1 MiB. Besides those, any method may answer:
+ * CANCELLED, UNIMPLEMENTED, and RESOURCE_EXHAUSTED for a message over 32 KiB, or over 1 MiB where a routing table is in
+ * it. A deadline may be as far away as you like: no more than 60 s of it are used, of a stream's 15 minutes. Besides those,
+ * any method may answer:
  *   - INVALID_ARGUMENT, INVALID_FIELD: a field is wrong or the bytes are no such message. A google.rpc.BadRequest
  *     names every wrong field at once. Nothing was stored and nothing was sent.
  *   - UNAVAILABLE, STORAGE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN: try again, on another replica if you can;
