@@ -9,7 +9,7 @@ export interface ListenerConfig {
   port: number
   /** Answers a request. */
   answer(request: IncomingMessage): Promise<Page>
-  /** Hears of an answer that failed, and of what was to be done after one. The caller has been told 503. */
+  /** Hears of an answer that failed. The caller is told 503. */
   onError(error: unknown, request: IncomingMessage): void
 }
 
@@ -25,7 +25,7 @@ export interface Page {
   text: string
   /** The methods that there are, for 405. */
   allow?: string
-  /** To be done once that is answered. */
+  /** To be done once that is answered. Never rejects. */
   after?: (() => Promise<void>) | undefined
 }
 
@@ -47,7 +47,7 @@ export async function startListener({ host, port, answer, onError }: ListenerCon
     // A body that was not read to its end makes the connection useless for another request.
     const close = !request.complete && { connection: 'close' }
     response.writeHead(status, { 'content-type': type, ...(allow && { allow }), ...close }).end(text)
-    await after?.().catch((error) => onError(error, request))
+    await after?.()
   }
 
   const server = createServer(LIMITS, (request, response) => {
