@@ -4,7 +4,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
-import { type Cluster, openCluster, run } from '../src/db/postgres-cluster.ts'
+import { type Cluster, openCluster, run } from '../src/embedded/postgres-cluster.ts'
 
 /** A PostgreSQL whose standby takes every commit before it is answered. Disposing stops both. */
 export interface ReplicatedPostgres extends AsyncDisposable {

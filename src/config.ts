@@ -4,16 +4,6 @@ import { environmentSecrets } from './secrets/environment.ts'
 import { KEY, KEY_RING } from './secrets/keys.ts'
 import type { SecretName, SecretSource } from './secrets/secret-source.ts'
 import type { Secrets } from './secrets/secrets.ts'
-import {
-  type Env,
-  httpUrl,
-  matching,
-  oneOf,
-  type Rule,
-  seconds,
-  settingReader,
-  wholeNumber,
-} from './secrets/settings.ts'
 import { vaultSecrets } from './secrets/vault.ts'
 import {
   isWithoutVendors,
@@ -22,6 +12,7 @@ import {
   readVendors,
   VENDOR_SECRETS,
 } from './secrets/vendors.ts'
+import { type Env, httpUrl, matching, oneOf, type Rule, seconds, settingReader, wholeNumber } from './settings.ts'
 
 /** Everything a process is told at its start. */
 export interface Config extends Secrets {

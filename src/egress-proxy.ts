@@ -1,6 +1,6 @@
 import http from 'node:http'
 import { ConfigError } from './config.ts'
-import { type Env, type Rule, settingReader } from './secrets/settings.ts'
+import { type Env, type Rule, settingReader } from './settings.ts'
 
 const PROXY: Rule<string> = {
   mustBe: 'an http or https URL, user and password percent-encoded',

@@ -1,5 +1,5 @@
 import { parseDatabaseUrl } from '../domain/database-url.ts'
-import { isLoopback } from './settings.ts'
+import { isLoopback } from '../settings.ts'
 
 /** The modes in which pg's driver checks the server's certificate, now and when it takes over libpq's meanings. */
 const VERIFIED = ['verify-ca', 'verify-full']

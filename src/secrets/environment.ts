@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
+import type { Env } from '../settings.ts'
 import type { ReadSecrets, SecretName, SecretSource } from './secret-source.ts'
-import type { Env } from './settings.ts'
 
 /** Secrets in environment variables: NAME holds the secret, or NAME_FILE names a file that does. */
 export function environmentSecrets(env: Env): SecretSource {

@@ -1,5 +1,5 @@
 import type { KeyRing } from '../domain/keys.ts'
-import type { Rule } from './settings.ts'
+import type { Rule } from '../settings.ts'
 
 export const KEY: Rule<Buffer> = { mustBe: 'a key of 32 bytes in base64', parse: parseKey }
 

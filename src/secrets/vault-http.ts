@@ -1,4 +1,4 @@
-import { parseJson } from './settings.ts'
+import { parseJson } from '../settings.ts'
 import type { VaultSettings } from './vault-settings.ts'
 
 const CALL_TIMEOUT_MS = 5_000

@@ -1,4 +1,4 @@
-import { TOKEN } from './settings.ts'
+import { TOKEN } from '../settings.ts'
 import { callVault, field, unexpected, VaultError } from './vault-http.ts'
 import type { VaultLogin, VaultSettings } from './vault-settings.ts'
 

@@ -1,5 +1,5 @@
+import { type Env, httpUrl, oneOf, type Rule, settingReader, TOKEN } from '../settings.ts'
 import { isSet, readSecret, readSecretFile } from './environment.ts'
-import { type Env, httpUrl, oneOf, type Rule, settingReader, TOKEN } from './settings.ts'
 
 export interface VaultSettings {
   readonly address: string

@@ -1,6 +1,6 @@
+import type { Env } from '../settings.ts'
 import { isSet } from './environment.ts'
 import type { ReadSecrets, SecretName, SecretSource } from './secret-source.ts'
-import type { Env } from './settings.ts'
 import { callVault, field, unexpected, VaultError } from './vault-http.ts'
 import { continueSession, isDead, type VaultSession } from './vault-session.ts'
 import { readVaultSettings, type VaultSettings } from './vault-settings.ts'

@@ -7,8 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { Client, Pool } from 'pg'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/db/embedded-postgres.ts'
-import { requireLibraryLinks, run } from '../../src/db/postgres-cluster.ts'
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/embedded/embedded-postgres.ts'
+import { requireLibraryLinks, run } from '../../src/embedded/postgres-cluster.ts'
 
 const root = process.getuid?.() === 0
 const dirs: string[] = []
@@ -312,7 +312,7 @@ async function dispose(postgres: EmbeddedPostgres): Promise<void> {
 }
 
 function spawnService(dataDir: string): ChildProcess {
-  const module = new URL('../../src/db/embedded-postgres.ts', import.meta.url).href
+  const module = new URL('../../src/embedded/embedded-postgres.ts', import.meta.url).href
   const script = `const { startEmbeddedPostgres } = await import(${JSON.stringify(module)})
     process.stdout.write((await startEmbeddedPostgres({ dataDir: ${JSON.stringify(dataDir)} })).url)`
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })

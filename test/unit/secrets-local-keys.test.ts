@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { loadConfig } from '../../src/config.ts'
-import { loadOrCreateLocalKeys } from '../../src/secrets/local-keys.ts'
+import { loadOrCreateLocalKeys } from '../../src/embedded/local-keys.ts'
 
 let parent: string
 let dataDir: string
@@ -39,7 +39,7 @@ test('the kept keys can be given as settings', async () => {
 
 test('processes that start at once end with the same keys', async () => {
   const script = `
-    import { loadOrCreateLocalKeys } from ${JSON.stringify(import.meta.resolve('../../src/secrets/local-keys.ts'))}
+    import { loadOrCreateLocalKeys } from ${JSON.stringify(import.meta.resolve('../../src/embedded/local-keys.ts'))}
     const keys = await Promise.all([1, 2, 3, 4].map(() => loadOrCreateLocalKeys(${JSON.stringify(dataDir)})))
     process.stdout.write(keys.map(({ index }) => index.toString('base64')).join(' '))`
   const start = () => promisify(execFile)(process.execPath, ['--input-type=module', '-e', script])

@@ -2,8 +2,8 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { link, mkdir, readFile, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Keys } from '../domain/keys.ts'
-import { KEY, KEY_RING } from './keys.ts'
-import { parseJson } from './settings.ts'
+import { KEY, KEY_RING } from '../secrets/keys.ts'
+import { parseJson } from '../settings.ts'
 
 /**
  * The keys kept in `keys.json` of the data directory, made on first use. They suit the embedded database only: a replica
