@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events'
 import { openFallbacks } from './background/fallbacks.ts'
 import { type Config, ConfigError, type DatabaseConfig } from './config.ts'
+import { connectVendors } from './connect-vendors.ts'
 import type { Context } from './context.ts'
 import { openDatabase } from './db/database.ts'
 import { replaceFirstRoutingTable } from './db/first-routing-table.ts'
@@ -22,13 +23,9 @@ import { createDeliver } from './providers/deliver.ts'
 import { createInFlight } from './providers/in-flight.ts'
 import { createObstacle } from './providers/obstacle.ts'
 import { watchHealth } from './providers/provider-health.ts'
-import { createProviders, createReceiptReaders, unknownProviders, type Vendors } from './providers/providers.ts'
-import type { WebhookUrl } from './providers/receipts.ts'
-import type { TwilioVoiceConfig } from './providers/twilio-voice.ts'
+import { unknownProviders } from './providers/providers.ts'
 import { startRpcServer } from './rpc/rpc-server.ts'
-import { openStandIn } from './sandbox/stand-in.ts'
 import { openLiveSecrets } from './secrets/live-secrets.ts'
-import type { Secrets } from './secrets/secrets.ts'
 import { createLogger, openLog } from './telemetry/logger.ts'
 import { createMetrics } from './telemetry/metrics.ts'
 import { reportReadiness } from './telemetry/readiness-report.ts'
@@ -106,23 +103,10 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   const untilEnded = starting.use(new AsyncDisposableStack())
   starting.defer(() => ending.abort())
 
-  const sandbox =
-    config.twilio || config.vonage || config.fcm
-      ? undefined
-      : starting.use(await openStandIn({ serviceHost: config.host, port: config.sandboxPort }))
-  const publicUrl = publicWebhookUrl(config.publicWebhookUrl ?? sandbox?.webhookUrl, http.port)
   const keys = () => secrets.current.keys ?? localKeys
-  const connectVendors = (secrets: Secrets) => {
-    const vendors = vendorsOf(config, sandbox ?? secrets, clock, publicUrl, () => keys().pii)
-    const receiptReaders = publicUrl === undefined ? [] : createReceiptReaders(vendors, publicUrl)
-    return { providers: createProviders(vendors), receiptReaders }
-  }
-  let vendors = connectVendors(config)
-  if (config.twilio && publicUrl === undefined) {
-    log.warn(
-      'there is no twilio-voice without PUBLIC_WEBHOOK_URL: Twilio comes there for the code when the key is pressed',
-    )
-  }
+  const vendors = starting.use(
+    await connectVendors(config, { httpPort: http.port, piiKeys: () => keys().pii, clock, log }),
+  )
   const { providers } = vendors
   const report = reportSecretsReads({ log, metrics })
   const secrets = starting.use(
@@ -132,7 +116,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
       findKeyProblems: ({ databaseUrl: url = firstUrl, keys }) =>
         compareKeys(url, keys ?? localKeys, { pooler }).catch(() => NOT_COMPARED),
       onRead(taken) {
-        if (taken.changed.length > 0) vendors = connectVendors(taken.secrets)
+        if (taken.changed.length > 0) vendors.follow(taken.secrets)
         report.onRead(taken)
       },
       onError: (error) => report.onError(error, error instanceof ConfigError ? error.problems : ['the read failed']),
@@ -258,7 +242,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
   )
   serving = true
   const ports = { grpc_port: rpc.port, http_port: http.port, admin_port: admin.port }
-  log.info({ ...ports, sandbox_url: sandbox?.url }, 'listening')
+  log.info({ ...ports, sandbox_url: vendors.sandboxUrl }, 'listening')
 
   const stopping = new AbortController()
   for (const provider of providers.values()) {
@@ -273,7 +257,7 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
     grpcPort: rpc.port,
     httpPort: http.port,
     adminPort: admin.port,
-    sandboxUrl: sandbox?.url,
+    sandboxUrl: vendors.sandboxUrl,
     async [Symbol.asyncDispose]() {
       serving = false
       stopping.abort()
@@ -286,28 +270,4 @@ export async function startServer(config: Config, overrides: Overrides = {}): Pr
 export async function migrateDatabase(config: DatabaseConfig, direction: 'up' | 'down'): Promise<string[]> {
   await using embedded = config.databaseUrl === undefined ? await startEmbeddedPostgres(config) : undefined
   return await migrateTo(config.databaseUrl ?? embedded?.url ?? '', direction, { pooler: config.databasePooler })
-}
-
-/** Where vendors reach our webhooks. Port 0 in it is the port that the HTTP listener got. */
-function publicWebhookUrl(configured: string | undefined, httpPort: number): string | undefined {
-  return configured?.replace(/:0(?=\/|$)/, `:${httpPort}`)
-}
-
-function vendorsOf(
-  { twilioTimeoutMs, vonageTimeoutMs, fcmTimeoutMs }: Config,
-  { twilio, vonage, fcm }: Pick<Config, 'twilio' | 'vonage' | 'fcm'>,
-  clock: () => Date,
-  publicUrl: string | undefined,
-  piiKeys: TwilioVoiceConfig['piiKeys'],
-): Vendors {
-  const webhookUrl: WebhookUrl | undefined =
-    publicUrl === undefined
-      ? undefined
-      : (path, { challengeId, attempt, spokenCode }) =>
-          `${publicUrl}${path}?challenge=${challengeId}&attempt=${attempt}${spokenCode ? `&code=${spokenCode}` : ''}`
-  return {
-    twilio: twilio && { ...twilio, timeoutMs: twilioTimeoutMs, clock, webhookUrl, piiKeys },
-    vonage: vonage && { ...vonage, timeoutMs: vonageTimeoutMs, clock, webhookUrl },
-    fcm: fcm && { ...fcm, timeoutMs: fcmTimeoutMs, clock },
-  }
 }

@@ -23,10 +23,11 @@ const MAY_IMPORT: Record<string, string[]> = {
   http: ['net', 'usecases', 'types of context', 'telemetry'],
   context: ['domain', 'errors', 'telemetry', 'sandbox', 'db', 'secrets', 'providers', 'usecases'].map(typesOf),
   config: ['domain', 'secrets', 'settings'],
+  'connect-vendors': ['providers', 'sandbox', ...['config', 'secrets', 'telemetry'].map(typesOf)],
   server: [
     'errors',
     'telemetry',
-    'sandbox',
+    'connect-vendors',
     'db',
     'embedded',
     'secrets',
