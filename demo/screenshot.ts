@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import { spokenTwiml } from '../src/providers/speech.ts'
 import { pushTexts, smsText } from '../src/providers/texts.ts'
+import { spokenTwiml } from '../src/providers/twilio/speech.ts'
 import { textOfTwiml } from '../src/sandbox/twiml.ts'
 import { launchBrowser } from '../test/support/browser.ts'
 import { message, startPhone } from '../test/support/phone-server.ts'

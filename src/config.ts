@@ -1,7 +1,7 @@
 import { parseDatabaseUrl } from './domain/database-url.ts'
 import { isLocalDatabase, isOpenToOthers } from './secrets/database-tls.ts'
 import { environmentSecrets } from './secrets/environment.ts'
-import { KEY, KEY_RING } from './secrets/keys.ts'
+import { KEY, KEY_RING } from './secrets/key-rules.ts'
 import type { SecretName, SecretSource } from './secrets/secret-source.ts'
 import type { Secrets } from './secrets/secrets.ts'
 import { vaultSecrets } from './secrets/vault.ts'

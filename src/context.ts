@@ -8,7 +8,7 @@ import type { InFlight } from './providers/in-flight.ts'
 import type { ObstacleTo } from './providers/obstacle.ts'
 import type { SignatureProvider } from './providers/provider.ts'
 import type { HealthOf } from './providers/provider-health.ts'
-import type { ReceiptReader } from './providers/receipts.ts'
+import type { ReceiptReader } from './providers/receipt-reader.ts'
 import type { Logger } from './telemetry/logger.ts'
 import type { Metrics } from './telemetry/metrics.ts'
 

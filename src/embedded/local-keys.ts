@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { link, mkdir, readFile, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Keys } from '../domain/keys.ts'
-import { KEY, KEY_RING } from '../secrets/keys.ts'
+import { KEY, KEY_RING } from '../secrets/key-rules.ts'
 import { parseJson } from '../settings.ts'
 
 /**

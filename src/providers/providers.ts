@@ -1,12 +1,12 @@
 import type { Route } from '../domain/routing.ts'
-import { createFcmPush, type FcmPushConfig } from './fcm-push.ts'
+import { createFcmPush, type FcmPushConfig } from './fcm/fcm-push.ts'
 import type { SignatureProvider } from './provider.ts'
-import type { ReceiptReader } from './receipts.ts'
-import { twilioCallReceipts, twilioKeyPresses, twilioMessageReceipts } from './twilio-receipts.ts'
-import { createTwilioSms, type TwilioSmsConfig } from './twilio-sms.ts'
-import { createTwilioVoice, type TwilioVoiceConfig } from './twilio-voice.ts'
-import { vonageReceipts } from './vonage-receipts.ts'
-import { createVonageSms, type VonageSmsConfig } from './vonage-sms.ts'
+import type { ReceiptReader } from './receipt-reader.ts'
+import { twilioCallReceipts, twilioKeyPresses, twilioMessageReceipts } from './twilio/twilio-receipts.ts'
+import { createTwilioSms, type TwilioSmsConfig } from './twilio/twilio-sms.ts'
+import { createTwilioVoice, type TwilioVoiceConfig } from './twilio/twilio-voice.ts'
+import { vonageReceipts } from './vonage/vonage-receipts.ts'
+import { createVonageSms, type VonageSmsConfig } from './vonage/vonage-sms.ts'
 
 /** The vendors that there are credentials for. */
 export interface Vendors {

@@ -1,5 +1,5 @@
 import type { Keys } from '../domain/keys.ts'
-import type { GoogleCredentials } from './google-credentials.ts'
+import type { GoogleCredentials } from '../providers/fcm/google-credentials.ts'
 
 /** Everything that is read from where secrets are kept, each group whole or not at all. */
 export interface Secrets {

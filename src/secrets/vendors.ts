@@ -1,8 +1,8 @@
+import { googleCredentials, PROJECT_ID } from '../providers/fcm/google-credentials.ts'
+import { readTwilio, readTwilioUrl } from '../providers/twilio/twilio-settings.ts'
 import { httpUrl, matching, type SettingReader, TOKEN } from '../settings.ts'
-import { googleCredentials, PROJECT_ID } from './google-credentials.ts'
 import type { SecretName } from './secret-source.ts'
 import type { Secrets } from './secrets.ts'
-import { readTwilio, readTwilioUrl } from './twilio-settings.ts'
 
 /** The credentials of each vendor. It is there when any of them is. */
 const CREDENTIALS = {

@@ -5,7 +5,7 @@ import { SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { unseal } from '../../src/domain/sealed.ts'
 import { parseSpokenCode, spokenCodePlace } from '../../src/domain/spoken-code.ts'
 import type { SimulatedCall } from '../../src/sandbox/sandbox.ts'
-import { KEY_RING } from '../../src/secrets/keys.ts'
+import { KEY_RING } from '../../src/secrets/key-rules.ts'
 import { type App, codeIn, failure, transaction } from './app.ts'
 
 /**

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { createAvailability } from '../../src/providers/availability.ts'
-import { createVonageSms } from '../../src/providers/vonage-sms.ts'
+import { createVonageSms } from '../../src/providers/vonage/vonage-sms.ts'
 import { useSandbox } from '../support/provider-contract.ts'
 
 const started = useSandbox()

@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { createFcmPush } from '../../src/providers/fcm-push.ts'
+import { createFcmPush } from '../../src/providers/fcm/fcm-push.ts'
 import {
   challengeMessage,
   failureOf,

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { jwtVerify } from 'jose'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { type AccessTokens, createAccessTokens } from '../../src/providers/google-access-token.ts'
+import { type AccessTokens, createAccessTokens } from '../../src/providers/fcm/google-access-token.ts'
 import { failureOf, never } from '../support/provider-contract.ts'
 
 const NOW = new Date('2026-01-02T03:04:05.678Z')

@@ -6,12 +6,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { createFcmPush } from '../../src/providers/fcm-push.ts'
+import { createFcmPush } from '../../src/providers/fcm/fcm-push.ts'
 import {
   createTokenSource,
   type ExternalAccount,
   type GoogleCredentials,
-} from '../../src/providers/google-token-source.ts'
+} from '../../src/providers/fcm/google-token-source.ts'
 import { challengeMessage, failureOf, never } from '../support/provider-contract.ts'
 
 const NOW = new Date('2026-01-02T03:04:05.000Z')

@@ -2,8 +2,8 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { formatAmount } from '../../src/domain/amount.ts'
 import type { Transaction } from '../../src/domain/transaction.ts'
-import { callTwiml } from '../../src/providers/speech.ts'
 import { pushTexts, smsText } from '../../src/providers/texts.ts'
+import { callTwiml } from '../../src/providers/twilio/speech.ts'
 import { CODE, cases, payees, septets, shown, transaction } from '../support/transfers.ts'
 
 test.for([

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { twilioCallReceipts, twilioMessageReceipts } from '../../src/providers/twilio-receipts.ts'
-import { vonageReceipts } from '../../src/providers/vonage-receipts.ts'
+import { twilioCallReceipts, twilioMessageReceipts } from '../../src/providers/twilio/twilio-receipts.ts'
+import { vonageReceipts } from '../../src/providers/vonage/vonage-receipts.ts'
 
 const twilio = { accountSid: 'AC0', authTokens: { current: 'token' }, publicUrl: 'https://bank.example' }
 const readers = [

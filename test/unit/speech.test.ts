@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { Transaction } from '../../src/domain/transaction.ts'
-import { callTwiml, spokenTwiml } from '../../src/providers/speech.ts'
+import { callTwiml, spokenTwiml } from '../../src/providers/twilio/speech.ts'
 import { CODE, cases, payees, septets, transaction } from '../support/transfers.ts'
 
 const KEYS_URL = 'https://bank.example/webhooks/twilio/keys?challenge=c&attempt=1&code=k.x'

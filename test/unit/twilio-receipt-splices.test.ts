@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import twilio from 'twilio'
 import { expect, test } from 'vitest'
-import { twilioMessageReceipts } from '../../src/providers/twilio-receipts.ts'
+import { twilioMessageReceipts } from '../../src/providers/twilio/twilio-receipts.ts'
 import { twilioSignature, twilioText } from '../support/webhooks.ts'
 
 /** Twilio signs URL, names and values one after the other with nothing between them. */

@@ -1,7 +1,11 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { parseSpokenCode, sealSpokenCode } from '../../src/domain/spoken-code.ts'
-import { twilioCallReceipts, twilioKeyPresses, twilioMessageReceipts } from '../../src/providers/twilio-receipts.ts'
+import {
+  twilioCallReceipts,
+  twilioKeyPresses,
+  twilioMessageReceipts,
+} from '../../src/providers/twilio/twilio-receipts.ts'
 import { twilioSignature } from '../support/webhooks.ts'
 
 const PUBLIC_URL = 'https://bank.example'

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, expect, test } from 'vitest'
-import { createTwilioSms, type TwilioSmsConfig } from '../../src/providers/twilio-sms.ts'
+import { createTwilioSms, type TwilioSmsConfig } from '../../src/providers/twilio/twilio-sms.ts'
 import { startSandbox } from '../../src/sandbox/sandbox.ts'
 import { challengeMessage, failureOf, never, providerContract, useSandbox } from '../support/provider-contract.ts'
 

@@ -1,7 +1,7 @@
 import { createHash, generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
 import { type JWTPayload, SignJWT } from 'jose'
 import { describe, expect, test } from 'vitest'
-import { vonageReceipts } from '../../src/providers/vonage-receipts.ts'
+import { vonageReceipts } from '../../src/providers/vonage/vonage-receipts.ts'
 
 const SECRET = randomBytes(32).toString('hex')
 const API_KEY = 'abcd1234'

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, expect, test } from 'vitest'
-import { accountUrl, createVonageSms } from '../../src/providers/vonage-sms.ts'
+import { accountUrl, createVonageSms } from '../../src/providers/vonage/vonage-sms.ts'
 import { challengeMessage, failureOf, never, providerContract, useSandbox } from '../support/provider-contract.ts'
 
 const NOW = new Date('2026-01-02T03:04:05.678Z')

@@ -1,5 +1,5 @@
 import { createPrivateKey } from 'node:crypto'
-import { httpUrl, matching, parseJson, type Rule } from '../settings.ts'
+import { httpUrl, matching, parseJson, type Rule } from '../../settings.ts'
 
 export const PROJECT_ID = matching(/^[a-z0-9-]+$/, "a Google Cloud project's id: lower-case letters, digits and -")
 

@@ -1,10 +1,10 @@
-import type { KeyRing } from '../domain/keys.ts'
-import { sealSpokenCode } from '../domain/spoken-code.ts'
-import type { ChallengeMessage, SignatureProvider } from './provider.ts'
-import type { WebhookUrl } from './receipts.ts'
+import type { KeyRing } from '../../domain/keys.ts'
+import { sealSpokenCode } from '../../domain/spoken-code.ts'
+import type { ChallengeMessage, SignatureProvider } from '../provider.ts'
+import type { WebhookUrl } from '../receipt-reader.ts'
 import { callTwiml } from './speech.ts'
-import { createTwilioProvider, type TwilioConfig } from './twilio.ts'
 import { TWILIO_CALL_ERRORS } from './twilio-errors.ts'
+import { createTwilioProvider, type TwilioConfig } from './twilio-provider.ts'
 import { TWILIO_CALLS_PATH, TWILIO_KEYS_PATH, TWILIO_RETRIES } from './twilio-receipts.ts'
 
 export interface TwilioVoiceConfig extends TwilioConfig {

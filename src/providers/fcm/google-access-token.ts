@@ -1,6 +1,6 @@
+import { abortCode } from '../http-exchange.ts'
+import { ProviderError } from '../provider.ts'
 import { createTokenSource, type GoogleCredentials } from './google-token-source.ts'
-import { abortCode } from './http-exchange.ts'
-import { ProviderError } from './provider.ts'
 
 interface AccessTokenConfig {
   /** Who asks, for errors. */

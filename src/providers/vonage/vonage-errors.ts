@@ -1,4 +1,4 @@
-import type { FailureClass } from '../domain/delivery.ts'
+import type { FailureClass } from '../../domain/delivery.ts'
 
 /**
  * What the codes mean that Vonage's Messages API can answer a call with: https://developer.vonage.com/en/api-errors/messages

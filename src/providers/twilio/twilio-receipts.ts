@@ -1,9 +1,9 @@
 import twilio from 'twilio'
 import { validate as isUuid } from 'uuid'
-import type { DeliveryStatus } from '../domain/challenge.ts'
-import type { Sealed } from '../domain/sealed.ts'
-import { parseSpokenCode } from '../domain/spoken-code.ts'
-import type { ReceiptReader } from './receipts.ts'
+import type { DeliveryStatus } from '../../domain/challenge.ts'
+import type { Sealed } from '../../domain/sealed.ts'
+import { parseSpokenCode } from '../../domain/spoken-code.ts'
+import type { ReceiptReader } from '../receipt-reader.ts'
 import { spokenTwiml } from './speech.ts'
 
 export interface TwilioReceiptsConfig {

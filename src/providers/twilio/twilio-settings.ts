@@ -1,5 +1,5 @@
-import { matching, type Rule, type SettingReader, TOKEN } from '../settings.ts'
-import type { TwilioConfig } from './secrets.ts'
+import type { TwilioConfig } from '../../secrets/secrets.ts'
+import { matching, type Rule, type SettingReader, TOKEN } from '../../settings.ts'
 
 /** https://www.twilio.com/docs/glossary/what-is-a-sid */
 const sid = (prefix: string) =>

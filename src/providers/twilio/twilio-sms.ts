@@ -1,7 +1,7 @@
-import type { SignatureProvider } from './provider.ts'
-import { smsText } from './texts.ts'
-import { createTwilioProvider, type TwilioConfig } from './twilio.ts'
+import type { SignatureProvider } from '../provider.ts'
+import { smsText } from '../texts.ts'
 import { TWILIO_MESSAGE_ERRORS } from './twilio-errors.ts'
+import { createTwilioProvider, type TwilioConfig } from './twilio-provider.ts'
 import { TWILIO_MESSAGES_PATH } from './twilio-receipts.ts'
 
 export interface TwilioSmsConfig extends TwilioConfig {

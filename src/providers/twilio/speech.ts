@@ -1,9 +1,9 @@
-import { type Amount, currencyDigits, toDecimal } from '../domain/amount.ts'
-import type { Spoken } from '../domain/receipt.ts'
-import type { Transaction } from '../domain/transaction.ts'
-import { fit, toGsm7 } from './gsm7.ts'
-import { type Language, languageOf } from './language.ts'
-import { disarm, lastFour } from './payee.ts'
+import { type Amount, currencyDigits, toDecimal } from '../../domain/amount.ts'
+import type { Spoken } from '../../domain/receipt.ts'
+import type { Transaction } from '../../domain/transaction.ts'
+import { fit, toGsm7 } from '../gsm7.ts'
+import { type Language, languageOf } from '../language.ts'
+import { disarm, lastFour } from '../payee.ts'
 
 /** As much of a payee as is said; some characters grow long when they are written in Latin letters. */
 const PAYEE_SEPTETS = 140

@@ -1,10 +1,10 @@
+import { exchange, type HttpAnswer, isAccepted, isObject, jsonOf, refusal } from '../http-exchange.ts'
+import { keep } from '../proof.ts'
+import { type ChallengeMessage, ProviderError, type SignatureProvider, secondsLeft } from '../provider.ts'
+import { pushTexts } from '../texts.ts'
 import { FCM_ERRORS } from './fcm-errors.ts'
 import { createAccessTokens } from './google-access-token.ts'
 import { type GoogleCredentials, readProjectId } from './google-token-source.ts'
-import { exchange, type HttpAnswer, isAccepted, isObject, jsonOf, refusal } from './http-exchange.ts'
-import { keep } from './proof.ts'
-import { type ChallengeMessage, ProviderError, type SignatureProvider, secondsLeft } from './provider.ts'
-import { pushTexts } from './texts.ts'
 
 export interface FcmPushConfig {
   credentials: GoogleCredentials

@@ -1,4 +1,4 @@
-import type { FailureClass } from '../domain/delivery.ts'
+import type { FailureClass } from '../../domain/delivery.ts'
 
 /**
  * What FCM's codes mean, its own (https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode) and those of all of

@@ -1,4 +1,4 @@
-import type { FailureClass } from '../domain/delivery.ts'
+import type { FailureClass } from '../../domain/delivery.ts'
 
 /**
  * What the codes mean that Twilio's API can answer a call with: https://www.twilio.com/docs/api/errors. A block by Twilio

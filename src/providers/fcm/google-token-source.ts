@@ -1,9 +1,9 @@
 import { createPrivateKey } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { SignJWT } from 'jose'
+import { exchange, type HttpAnswer, isAccepted, isObject, jsonIn, jsonOf, refusal } from '../http-exchange.ts'
+import { ProviderError } from '../provider.ts'
 import { TOKEN_ERRORS } from './fcm-errors.ts'
-import { exchange, type HttpAnswer, isAccepted, isObject, jsonIn, jsonOf, refusal } from './http-exchange.ts'
-import { ProviderError } from './provider.ts'
 
 /** Who we are for Google. */
 export type GoogleCredentials = ServiceAccount | ExternalAccount | MetadataServer

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import { jwtVerify } from 'jose'
 import { validate as isUuid } from 'uuid'
-import type { DeliveryStatus } from '../domain/challenge.ts'
-import { isObject } from './http-exchange.ts'
-import type { ReceiptReader } from './receipts.ts'
+import type { DeliveryStatus } from '../../domain/challenge.ts'
+import { isObject } from '../http-exchange.ts'
+import type { ReceiptReader } from '../receipt-reader.ts'
 
 export interface VonageReceiptsConfig {
   apiKey: string
