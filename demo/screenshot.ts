@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { pushTexts, smsText } from '../src/providers/texts.ts'
 import { spokenTwiml } from '../src/providers/twilio/speech.ts'
-import { textOfTwiml } from '../src/sandbox/twiml.ts'
+import { textOfTwiml } from '../src/sandbox/twilio/twiml.ts'
 import { launchBrowser } from '../test/support/browser.ts'
 import { message, startPhone } from '../test/support/phone-server.ts'
 

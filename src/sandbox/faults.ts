@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Dialect, type FaultTarget, PROVIDERS, RECEIPT_STATUSES } from './dialect.ts'
 import { isObject, parseJson, send } from './http.ts'
-import type { ScriptedReceipt } from './receipts.ts'
+import type { ScriptedReceipt } from './receipt-sender.ts'
 
 /**
  * What goes wrong with one call: the next one of `provider`, or the next one that sends, whoever's it is, and with `to`

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { get, type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { renderPhones } from '../../src/sandbox/phone-page.ts'
+import { renderPhones } from '../../src/sandbox/phone/phone-page.ts'
 import { message, type PhoneServer, startPhone } from '../support/phone-server.ts'
 
 let phone: PhoneServer

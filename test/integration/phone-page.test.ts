@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { renderPage, renderPhones } from '../../src/sandbox/phone-page.ts'
+import { renderPage, renderPhones } from '../../src/sandbox/phone/phone-page.ts'
 import { message, type PhoneServer, startPhone } from '../support/phone-server.ts'
 import { sandboxOnFreePort, text } from '../support/sandbox-client.ts'
 

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { createPhone } from '../../src/sandbox/phone.ts'
+import { createPhone } from '../../src/sandbox/phone/serve-phone.ts'
 import type { SimulatedMessage } from '../../src/sandbox/sandbox.ts'
 
 /** The page on its own, with messages as one likes. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { SimulatedMessage } from './dialect.ts'
+import type { SimulatedMessage } from '../dialect.ts'
 import { type Html, html } from './html.ts'
 import { shown } from './phone-message.ts'
 

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
-import type { SimulatedMessage } from './dialect.ts'
+import type { SimulatedMessage } from '../dialect.ts'
 import { renderPhones } from './phone-page.ts'
 
 /** What tells open pages of changes. */

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { SimulatedMessage } from './dialect.ts'
-import { send } from './http.ts'
+import type { SimulatedMessage } from '../dialect.ts'
+import { send } from '../http.ts'
 import { createPhoneEvents } from './phone-events.ts'
 import { renderPage } from './phone-page.ts'
 

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import type { Dialect, Exchange } from './dialect.ts'
+import type { Dialect, Exchange } from '../dialect.ts'
+import { type Answer, isObject } from '../http.ts'
 import { pushRefusal } from './fcm-rules.ts'
 import type { AccessTokens } from './google-token.ts'
-import { type Answer, isObject } from './http.ts'
 
 const SUCCESS = { status: 200, type: 'application/json; charset=UTF-8' }
 const PATH = /^\/v1\/projects\/([^/]*)\/messages:send$/

@@ -8,8 +8,8 @@ import type {
   SimulatedProvider,
 } from './dialect.ts'
 import { isObject } from './http.ts'
-import type { Keys } from './keys.ts'
 import { createNext } from './next.ts'
+import type { Keys } from './pressed-keys.ts'
 
 /** One receipt of those that a fault scripts; they are sent in the order of the list, each once the one before has ended. */
 export interface ScriptedReceipt extends ReceiptEvent {

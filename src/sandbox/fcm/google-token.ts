@@ -1,7 +1,7 @@
 import { createPublicKey, randomBytes } from 'node:crypto'
 import { compactVerify, errors } from 'jose'
-import type { Dialect } from './dialect.ts'
-import { type Answer, isObject, parseJson } from './http.ts'
+import type { Dialect } from '../dialect.ts'
+import { type Answer, isObject, parseJson } from '../http.ts'
 
 export interface ServiceAccount {
   clientEmail: string

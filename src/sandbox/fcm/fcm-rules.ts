@@ -1,4 +1,4 @@
-import { isObject } from './http.ts'
+import { isObject } from '../http.ts'
 
 /** Why FCM would not send; the status is 400 unless told. */
 export interface PushRefusal {

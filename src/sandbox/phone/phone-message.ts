@@ -1,5 +1,5 @@
-import type { SimulatedMessage, SimulatedProvider } from './dialect.ts'
-import { isObject, parseJson } from './http.ts'
+import type { SimulatedMessage, SimulatedProvider } from '../dialect.ts'
+import { isObject, parseJson } from '../http.ts'
 
 /** What somebody who holds the phone gets of a message. */
 export interface Shown {

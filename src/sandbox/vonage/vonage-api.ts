@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import type { Dialect, Exchange } from './dialect.ts'
-import { type Answer, isBasic, isObject } from './http.ts'
-import { vonageReceipts } from './vonage-receipts.ts'
+import type { Dialect, Exchange } from '../dialect.ts'
+import { type Answer, isBasic, isObject } from '../http.ts'
+import { vonageReceipts } from './vonage-receipt-plan.ts'
 
 export interface VonageAccount {
   apiKey: string

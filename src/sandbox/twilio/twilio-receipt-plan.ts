@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto'
-import type { ReceiptPlan, ReceiptRequest } from './dialect.ts'
+import type { ReceiptPlan, ReceiptRequest } from '../dialect.ts'
 import type { TwilioAccount } from './twilio-api.ts'
 import { keysUrlOf } from './twiml.ts'
 

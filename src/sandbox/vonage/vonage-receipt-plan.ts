@@ -1,6 +1,6 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { SignJWT } from 'jose'
-import type { ReceiptPlan } from './dialect.ts'
+import type { ReceiptPlan } from '../dialect.ts'
 import type { VonageAccount } from './vonage-api.ts'
 
 /** Unknown error from the carrier: https://developer.vonage.com/en/api-errors/messages */

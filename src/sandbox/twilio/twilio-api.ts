@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import type { Dialect, Exchange, SimulatedMessage } from './dialect.ts'
-import { type Answer, isBasic } from './http.ts'
-import { callReceipts, messageReceipts } from './twilio-receipts.ts'
+import type { Dialect, Exchange, SimulatedMessage } from '../dialect.ts'
+import { type Answer, isBasic } from '../http.ts'
+import { callReceipts, messageReceipts } from './twilio-receipt-plan.ts'
 import { callRefusal, messageRefusal, type Refusal } from './twilio-rules.ts'
 import { textOfTwiml } from './twiml.ts'
 

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ReceiptRequest, SimulatedMessage } from './dialect.ts'
 import type { Messages } from './messages.ts'
-import { textOfTwiml } from './twiml.ts'
+import { textOfTwiml } from './twilio/twiml.ts'
 
 /** The calls that ask for a key. */
 export interface Keys {
