@@ -1,7 +1,6 @@
 import { sql } from 'kysely'
-import type { Challenge, ChallengeFailureReason, DeliveryStatus } from '../domain/challenge.ts'
+import type { Challenge, ChallengeFailureReason, DeliveryStatus, PassedOver } from '../domain/challenge.ts'
 import type { Attempt, DeliveryOutcome } from '../domain/delivery.ts'
-import type { PassedOver } from '../domain/fallback.ts'
 import type { Sealed } from '../domain/sealed.ts'
 import type { Db, Trx } from './database.ts'
 import { atLeast } from './delivery-status.ts'

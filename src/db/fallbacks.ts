@@ -1,6 +1,5 @@
 import { type RawBuilder, sql } from 'kysely'
-import { OPEN } from '../domain/challenge.ts'
-import type { PassedOver } from '../domain/fallback.ts'
+import { OPEN, type PassedOver } from '../domain/challenge.ts'
 import type { Db, Trx } from './database.ts'
 import { isStored, type NewChallenge, replaceChallenge } from './new-challenges.ts'
 import { lockSignature } from './signature-states.ts'

@@ -1,6 +1,5 @@
 import { type Selectable, sql } from 'kysely'
-import type { Challenge, ChallengeStatus, Channel } from '../domain/challenge.ts'
-import type { Choice, PassedOver } from '../domain/fallback.ts'
+import type { Challenge, ChallengeStatus, Channel, Choice, PassedOver } from '../domain/challenge.ts'
 import type { SealedCode } from '../domain/one-time-code.ts'
 import type { Route } from '../domain/routing.ts'
 import { fromNow, type Trx } from './database.ts'

@@ -1,6 +1,12 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely'
-import type { ChallengeFailureReason, ChallengeStatus, Channel, DeliveryStatus } from '../domain/challenge.ts'
-import type { Choice, PassedOver } from '../domain/fallback.ts'
+import type {
+  ChallengeFailureReason,
+  ChallengeStatus,
+  Channel,
+  Choice,
+  DeliveryStatus,
+  PassedOver,
+} from '../domain/challenge.ts'
 import type { KeyPurpose } from '../domain/keys.ts'
 import type { Route } from '../domain/routing.ts'
 import type { SignatureStatus, TimelineEventType } from '../domain/signature.ts'

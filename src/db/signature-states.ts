@@ -1,7 +1,6 @@
 import { sql } from 'kysely'
 import { OPEN } from '../domain/challenge.ts'
 import type { SignatureStatus } from '../domain/signature.ts'
-import type { Try } from './challenges.ts'
 import type { Db, Trx } from './database.ts'
 import { appendTimeline, isOnTimeline } from './timeline.ts'
 import { transact } from './transact.ts'
@@ -13,7 +12,7 @@ import { transact } from './transact.ts'
 export async function signSignature(
   db: Db,
   signatureId: string,
-  { challengeId, number }: Pick<Try, 'challengeId' | 'number'>,
+  { challengeId, number }: { challengeId: string; number: number },
 ): Promise<boolean> {
   return transact(db, async (trx) => {
     await lockSignature(trx, signatureId)

@@ -1,5 +1,5 @@
 import { sql } from 'kysely'
-import type { PassedOver } from '../domain/fallback.ts'
+import type { PassedOver } from '../domain/challenge.ts'
 import type { TimelineEvent, TimelineEventType } from '../domain/signature.ts'
 import type { Db, Trx } from './database.ts'
 

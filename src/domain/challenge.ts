@@ -1,8 +1,43 @@
-import type { Choice, PassedOver } from './fallback.ts'
-
 /** How a code travels. */
 export type Channel = (typeof CHANNELS)[number]
 export const CHANNELS = ['SMS', 'VOICE', 'PUSH'] as const
+
+/** A provider that a route may use. */
+export interface Candidate {
+  provider: string
+  channel: Channel
+}
+
+/** Why a challenge went to its provider: the only one to begin with, the one drawn, or one after others. */
+export type Choice = 'FIRST_IN_LINE' | 'DRAWN_BY_WEIGHT' | 'NEXT_PROVIDER' | 'NEXT_CHANNEL' | 'RESENT'
+
+/** Why a provider was not used, or made way for the next one. */
+export type PassReason =
+  /** Paused by an operator. */
+  | 'PAUSED'
+  /** Its circuit breaker is open: too many calls failed. */
+  | 'BREAKER_OPEN'
+  /** This replica has as many deliveries under way with it as it may. */
+  | 'OVERLOADED'
+  /** This replica has no credentials for it. */
+  | 'NOT_CONFIGURED'
+  /** The request came without a push token. */
+  | 'NO_PUSH_TOKEN'
+  /** Another provider of the channel was told that this recipient can't be reached. */
+  | 'RECIPIENT_REFUSED'
+  /** It was called, and the recipient can't be reached. */
+  | 'DESTINATION_UNREACHABLE'
+  /** It was called, and did not take the message. */
+  | 'PROVIDER_UNAVAILABLE'
+  /** It was called, and may have sent the message; the code was cancelled. */
+  | 'OUTCOME_UNKNOWN'
+  /** It sent the message, which did not arrive. */
+  | 'UNDELIVERED'
+
+/** A provider that comes before the one used, and why it was passed over. */
+export interface PassedOver extends Candidate {
+  reason: PassReason
+}
 
 /** How a challenge stands. PENDING and SENT can be completed; the others are final. */
 export type ChallengeStatus = 'PENDING' | 'SENT' | 'COMPLETED' | 'FAILED' | 'EXPIRED' | 'CANCELLED'

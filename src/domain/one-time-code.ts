@@ -1,6 +1,6 @@
 import { createHmac, randomInt, timingSafeEqual } from 'node:crypto'
-import { lengthPrefixed } from './fields.ts'
 import { currentKey, type KeyRing, keyById } from './keys.ts'
+import { lengthPrefixed } from './length-prefixed.ts'
 
 /** What is kept of a code: enough to recognise it, and nothing to find it from without the key. */
 export interface SealedCode {

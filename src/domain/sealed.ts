@@ -1,16 +1,15 @@
-import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
-import { lengthPrefixed } from './fields.ts'
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { currentKey, type KeyRing, keyById } from './keys.ts'
 
-/** A personal value as it is kept: AES-256-GCM, as nonce (12 bytes), ciphertext, tag (16 bytes). */
+/** A personal value as it is stored. `ciphertext` is AES-256-GCM: nonce (12 bytes), ciphertext, tag (16 bytes). */
 export interface Sealed {
   keyId: string
   ciphertext: Buffer
 }
 
 /**
- * Encrypts a value for one place, named by the id of its row and, where a row has several such, by its column: the
- * ciphertext moved to another place can't be opened.
+ * Encrypts a value under the current key. `place` is the id of its row, with the column where a row has several sealed
+ * values: ciphertext that is moved to another place can't be opened.
  */
 export function seal(keys: KeyRing, value: string | Buffer, place: string): Sealed {
   const { id, key } = currentKey(keys)
@@ -22,17 +21,10 @@ export function seal(keys: KeyRing, value: string | Buffer, place: string): Seal
   }
 }
 
-/** Decrypts a value. Throws when key, place or ciphertext aren't the ones it was sealed with. */
+/** Decrypts a value. Throws if key, place or ciphertext aren't the ones it was sealed with. */
 export function unseal(keys: KeyRing, { keyId, ciphertext }: Sealed, place: string): string {
   const decipher = createDecipheriv('aes-256-gcm', keyById(keys, keyId), ciphertext.subarray(0, 12))
     .setAAD(Buffer.from(place))
     .setAuthTag(ciphertext.subarray(-16))
   return decipher.update(ciphertext.subarray(12, -16), undefined, 'utf8') + decipher.final('utf8')
-}
-
-/** Finds what was stored for a customer, a phone number or a push token without storing any of them. */
-export function lookUpHmac(indexKey: Buffer, kind: 'customer' | 'phone' | 'push token', value: string): Buffer {
-  return createHmac('sha256', indexKey)
-    .update(lengthPrefixed([kind, value]))
-    .digest()
 }

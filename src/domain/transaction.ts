@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Amount } from './amount.ts'
-import { lengthPrefixed } from './fields.ts'
+import { lengthPrefixed } from './length-prefixed.ts'
 
 /** What a customer signs. */
 export interface Transaction {

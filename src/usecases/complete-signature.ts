@@ -1,7 +1,7 @@
 import type { Context } from '../context.ts'
-import { openCodeKeyId, recordRejectedCode, type Try, takeTry } from '../db/challenges.ts'
 import { abortSignature, settleSignature, signSignature } from '../db/signature-states.ts'
 import { persist } from '../db/transact.ts'
+import { openCodeKeyId, recordRejectedCode, type Try, takeTry } from '../db/tries.ts'
 import type { KeyRing } from '../domain/keys.ts'
 import { isSealedCode } from '../domain/one-time-code.ts'
 import type { Signature } from '../domain/signature.ts'

@@ -1,5 +1,5 @@
 import type { Context } from '../context.ts'
-import type { Candidate, PassReason } from '../domain/fallback.ts'
+import type { Candidate, PassReason } from '../domain/challenge.ts'
 import { compileRoutes, explainRoute as explain, type Route, type UnmetRoute } from '../domain/routing.ts'
 import { getRoutingTable } from './get-routing-table.ts'
 import { candidatesFor, obstacleTo, type RouteQuery, routingRequest } from './plan-route.ts'

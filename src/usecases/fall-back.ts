@@ -1,6 +1,6 @@
 import type { Context } from '../context.ts'
 import { type DueFallback, dropFallback, insertFallback } from '../db/fallbacks.ts'
-import type { PassedOver, PassReason } from '../domain/fallback.ts'
+import type { PassedOver, PassReason } from '../domain/challenge.ts'
 import { currentChallenge, currentSignature } from './current.ts'
 import { deliverCode, newChallenge } from './deliver-code.ts'
 import { candidatesFor, nextUsable, type Plan } from './plan-route.ts'

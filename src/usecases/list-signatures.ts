@@ -1,6 +1,6 @@
 import type { Context } from '../context.ts'
 import { listSignatures as list } from '../db/signature-lists.ts'
-import { lookUpHmac } from '../domain/sealed.ts'
+import { lookUpHmac } from '../domain/look-up-hmac.ts'
 import type { Signature, SignatureStatus } from '../domain/signature.ts'
 import { reportAltered } from './altered.ts'
 import { readForOperator } from './read-for-operator.ts'

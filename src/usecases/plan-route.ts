@@ -1,16 +1,9 @@
 import type { Context } from '../context.ts'
-import type { Channel } from '../domain/challenge.ts'
-import {
-  type Candidate,
-  candidatesOf,
-  drawSeed,
-  nextCandidate,
-  type PassedOver,
-  type PassReason,
-} from '../domain/fallback.ts'
+import type { Candidate, Channel, PassedOver, PassReason } from '../domain/challenge.ts'
+import { candidatesOf, drawSeed, nextCandidate } from '../domain/fallback.ts'
+import { lookUpHmac } from '../domain/look-up-hmac.ts'
 import { countryOf } from '../domain/phone.ts'
 import { matchRoute, type Route, type RoutingRequest } from '../domain/routing.ts'
-import { lookUpHmac } from '../domain/sealed.ts'
 import { type Transaction, transactionDigest } from '../domain/transaction.ts'
 import { AppError, overloaded } from '../errors.ts'
 

@@ -13,7 +13,8 @@ import {
   type StartSignatureResponse,
 } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { loadConfig } from '../../src/config.ts'
-import { lookUpHmac, unseal } from '../../src/domain/sealed.ts'
+import { lookUpHmac } from '../../src/domain/look-up-hmac.ts'
+import { unseal } from '../../src/domain/sealed.ts'
 import { type App, codeIn, failure, PHONE, row, startApp, startRequest, timeline, transaction } from '../support/app.ts'
 import { publish, route } from '../support/routing.ts'
 

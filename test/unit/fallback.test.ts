@@ -1,13 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import {
-  type Candidate,
-  candidatesOf,
-  choiceOf,
-  drawSeed,
-  nextCandidate,
-  type PassedOver,
-  type PassReason,
-} from '../../src/domain/fallback.ts'
+import type { Candidate, PassedOver, PassReason } from '../../src/domain/challenge.ts'
+import { candidatesOf, choiceOf, drawSeed, nextCandidate } from '../../src/domain/fallback.ts'
 import type { ChannelStep } from '../../src/domain/routing.ts'
 
 const CHANNELS: ChannelStep[] = [

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import type { KeyRing } from '../../src/domain/keys.ts'
-import { lookUpHmac, seal, unseal } from '../../src/domain/sealed.ts'
+import { lookUpHmac } from '../../src/domain/look-up-hmac.ts'
+import { seal, unseal } from '../../src/domain/sealed.ts'
 
 const PHONE = '+34600111222'
 const ROW = '019a0000-0000-7000-8000-000000000001'

@@ -1,6 +1,6 @@
 /**
- * Joins fields so that no two different lists give the same bytes: each is preceded by its length in bytes, as 32 bits
- * big-endian. For hashing.
+ * Joins fields so that no two different lists give the same bytes: each field is preceded by its length in bytes, as 32
+ * bits big-endian. For hashing.
  */
 export function lengthPrefixed(fields: readonly (string | Buffer)[]): Buffer {
   return Buffer.concat(
