@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /** What takes longest begins first, so that nothing else waits for it at the end. */
-const LONGEST = ['chaos', 'receipt-orders', 'embedded-postgres', 'fallback-matrix', 'resend-races', 'floods']
+const LONGEST = ['chaos', 'embedded-postgres', 'fallback-matrix', 'database-faults', 'crash', 'secrets-refresh']
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
@@ -16,12 +16,18 @@ class LongestFirst extends BaseSequencer {
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
+    projects: [
+      // They leave nothing behind, so they share a process and what it has loaded.
+      { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'], isolate: false } },
+      { extends: true, test: { name: 'integration', include: ['test/{integration,browser}/**/*.test.ts'] } },
+      { extends: true, test: { name: 'long', include: ['test/long/**/*.test.ts'] } },
+    ],
     globalSetup: 'test/support/global-setup.ts',
-    reporters: ['default', ['json', { outputFile: 'node_modules/.cache/test-report.json' }]],
+    reporters: ['default', 'json'],
+    outputFile: { json: 'node_modules/.cache/test-report.json' },
     sequence: { sequencer: LongestFirst },
     // Most tests wait for something more than they compute.
-    maxWorkers: 3,
+    maxWorkers: 4,
     testTimeout: 30_000,
     hookTimeout: 60_000,
     // Connect's client rejects a promise that nobody has when its connection is told to go between two calls.
