@@ -7,14 +7,15 @@ import { atLeast } from './delivery-status.ts'
 import { taken } from './fallbacks.ts'
 import { insertChallenge, isStored, type NewChallenge, replaceChallenge } from './new-challenges.ts'
 import { endSignature, lockSignature } from './signature-states.ts'
-import { appendSkipped, appendTimeline } from './timeline.ts'
+import { appendPassedOver, appendTimeline } from './timeline.ts'
 import { transact } from './transact.ts'
 
-/** Where a delivery goes on when it ended without a message sent: to whom, past whom, or nowhere. */
+/** Where a delivery goes on if no message was sent. */
 export interface Onward {
+  /** Undefined: nowhere. */
   next: NewChallenge | undefined
-  /** Those found unusable since the challenge was made. */
-  skipped: PassedOver[]
+  /** Providers found unusable since the challenge was made. */
+  passedOver: PassedOver[]
 }
 
 /** A challenge that was delivered just now. */
@@ -66,7 +67,7 @@ export async function recordDelivery(
   db: Db,
   { id, signatureId, provider, expectsReceipt, exchange }: DeliveredChallenge,
   delivery: DeliveryOutcome,
-  { next, skipped }: Onward,
+  { next, passedOver }: Onward,
 ): Promise<'recorded' | 'replaced' | 'failed'> {
   return transact(db, async (trx) => {
     const state = await lockSignature(trx, signatureId)
@@ -114,7 +115,7 @@ export async function recordDelivery(
         .where('id', '=', id)
         .execute()
       await appendTimeline(trx, signatureId, 'CHALLENGE_OUTCOME_UNKNOWN', id, details)
-      const onward = goesOn && { next, skipped }
+      const onward = goesOn && { next, passedOver }
       return onward && (await replaceChallenge(trx, { id, signatureId }, ['PENDING'], 'OUTCOME_UNKNOWN', onward))
         ? 'replaced'
         : 'recorded'
@@ -139,10 +140,10 @@ export async function recordDelivery(
       .executeTakeFirst()
     if (!failed) return 'recorded'
     if (goesOn && failed.failure_reason === reason) {
-      await insertChallenge(trx, signatureId, next, skipped, failed)
+      await insertChallenge(trx, signatureId, next, passedOver, failed)
       return 'replaced'
     }
-    await appendSkipped(trx, signatureId, skipped)
+    await appendPassedOver(trx, signatureId, passedOver)
     await endSignature(trx, signatureId, 'FAILED')
     await appendTimeline(trx, signatureId, 'SIGNATURE_FAILED', id, { reason: failed.failure_reason ?? reason, ...code })
     return 'failed'

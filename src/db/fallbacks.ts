@@ -76,7 +76,7 @@ export async function insertFallback(
   db: Db,
   { challengeId, signatureId }: Pick<DueFallback, 'challengeId' | 'signatureId'>,
   reason: FallbackReason,
-  onward: { next: NewChallenge; skipped: PassedOver[] },
+  onward: { next: NewChallenge; passedOver: PassedOver[] },
 ): Promise<boolean> {
   return transact(db, async (trx) => {
     if ((await lockSignature(trx, signatureId)) !== 'live') return false

@@ -4,9 +4,9 @@ import type { SealedCode } from '../domain/one-time-code.ts'
 import type { Route } from '../domain/routing.ts'
 import { fromNow, type Trx } from './database.ts'
 import type { Schema } from './schema.ts'
-import { appendSkipped, appendTimeline } from './timeline.ts'
+import { appendPassedOver, appendTimeline } from './timeline.ts'
 
-/** Everything a new challenge is written from. */
+/** Everything that a new challenge is written from. */
 export interface NewChallenge {
   id: string
   channel: Channel
@@ -20,26 +20,26 @@ export interface NewChallenge {
   maxTries: number
   /** How long the delivery may take before its process counts as dead. */
   leaseMs: number
-  /** No caller waits for it, so that it must be made good when its process dies before it has called anybody. */
+  /** No caller waits for it: another process sends a new code if this one dies before it has called a provider. */
   isUnattended: boolean
 }
 
-/** How many codes were submitted for a signature, and how many may be. The next challenge takes both over. */
+/** The tries of a signature, used and allowed. The next challenge takes both over. */
 export type Tries = Pick<Selectable<Schema['challenge']>, 'tries_used' | 'max_tries'>
 
 /**
- * Writes a challenge, PENDING, and who was skipped for it. It expires with its signature, which the transaction must
- * hold, and takes over the tries of the challenge before, if there was one.
+ * Writes a PENDING challenge, and on the timeline those newly passed over for it. It expires with its signature, whose row
+ * the transaction must hold, and takes over the tries of the challenge before, if there was one.
  */
 export async function insertChallenge(
   trx: Trx,
   signatureId: string,
   challenge: NewChallenge,
-  skipped: PassedOver[],
+  passedOver: PassedOver[],
   tries: Tries = { tries_used: 0, max_tries: challenge.maxTries },
 ): Promise<void> {
   const { id, channel, provider } = challenge
-  await appendSkipped(trx, signatureId, skipped)
+  await appendPassedOver(trx, signatureId, passedOver)
   await trx
     .insertInto('challenge')
     .values((eb) => ({
@@ -66,16 +66,16 @@ export async function insertChallenge(
 }
 
 /**
- * Cancels a challenge that is still in one of these statuses and puts the next in its place, so that never two codes are
- * live. False when it isn't, or when no try is left: the last one may be signing right now, and another code could not.
- * Then nothing is written. The transaction must hold the signature.
+ * Cancels a challenge that is in one of the statuses `from` and puts the next one in its place, so that two codes are never
+ * live. Returns false and writes nothing if it is in another, or if no try is left: the last try may be signing right now.
+ * The transaction must hold the signature's row.
  */
 export async function replaceChallenge(
   trx: Trx,
   { id, signatureId }: Pick<Challenge, 'id' | 'signatureId'>,
   from: readonly ChallengeStatus[],
   reason: string,
-  { next, skipped }: { next: NewChallenge; skipped: PassedOver[] },
+  { next, passedOver }: { next: NewChallenge; passedOver: PassedOver[] },
 ): Promise<boolean> {
   const tries = await trx
     .updateTable('challenge')
@@ -87,11 +87,11 @@ export async function replaceChallenge(
     .executeTakeFirst()
   if (!tries) return false
   await appendTimeline(trx, signatureId, 'CHALLENGE_CANCELLED', id, { reason })
-  await insertChallenge(trx, signatureId, next, skipped, tries)
+  await insertChallenge(trx, signatureId, next, passedOver, tries)
   return true
 }
 
-/** Whether there is such a challenge: an earlier run of a transaction has written it, whose commit had no answer. */
+/** True if this challenge exists, that is, an earlier attempt did commit but its reply was lost. */
 export async function isStored(trx: Trx, { id }: Pick<NewChallenge, 'id'>): Promise<boolean> {
   return (await trx.selectFrom('challenge').where('id', '=', id).select('id').executeTakeFirst()) !== undefined
 }

@@ -3,21 +3,23 @@ import { type Channel, OPEN } from '../domain/challenge.ts'
 import type { Sealed } from '../domain/sealed.ts'
 import type { Db } from './database.ts'
 
-/** Where a stored signature's codes go, and what they were asked for with. */
+/** Where a stored signature's codes go, and what its route is found by. */
 export interface StoredRecipient {
-  phone: Sealed
-  pushToken: Sealed | undefined
+  sealedPhone: Sealed
+  sealedPushToken: Sealed | undefined
+  phoneHmac: Buffer
   requestedChannel: Channel | undefined
   customerSegment: string
   locale: string
 }
 
-/** The recipient of a signature that there is. */
+/** Returns the recipient of a signature that exists. Throws if it doesn't. */
 export async function findRecipient(db: Db, signatureId: string): Promise<StoredRecipient> {
   const row = await db
     .selectFrom('signature')
     .where('id', '=', signatureId)
     .select([
+      'phone_hmac',
       'phone_ciphertext',
       'phone_key_id',
       'push_token_ciphertext',
@@ -28,18 +30,19 @@ export async function findRecipient(db: Db, signatureId: string): Promise<Stored
     ])
     .executeTakeFirstOrThrow()
   return {
-    phone: { keyId: row.phone_key_id, ciphertext: row.phone_ciphertext },
-    pushToken:
+    sealedPhone: { keyId: row.phone_key_id, ciphertext: row.phone_ciphertext },
+    sealedPushToken:
       row.push_token_ciphertext && row.push_token_key_id !== null
         ? { keyId: row.push_token_key_id, ciphertext: row.push_token_ciphertext }
         : undefined,
+    phoneHmac: row.phone_hmac,
     requestedChannel: row.requested_channel ?? undefined,
     customerSegment: row.customer_segment,
     locale: row.locale,
   }
 }
 
-/** The signature for which a challenge of this provider is still open, by the database's clock. */
+/** Returns the signature of a challenge of `provider` that is still open by the database's clock; else undefined. */
 export async function findCalledSignature(
   db: Db,
   challengeId: string,

@@ -1,17 +1,10 @@
 import { sql } from 'kysely'
 import { OPEN, type PassedOver } from '../domain/challenge.ts'
 import type { Db } from './database.ts'
+import { type Claim, claimKey, findClaim } from './idempotency-keys.ts'
 import { isStored, type NewChallenge, replaceChallenge } from './new-challenges.ts'
 import { lockSignature } from './signature-states.ts'
 import { transact } from './transact.ts'
-
-/** Whose key a resend claims, and for which request. */
-export interface ResendClaim {
-  caller: string
-  idempotencyKey: string
-  fingerprint: Buffer
-  signatureId: string
-}
 
 export interface ResendRules {
   /** The least time since the last challenge was made. */
@@ -31,23 +24,19 @@ export type Resent =
   /** Every try was taken, though the last may not be judged yet. */
   | { outcome: 'no tries' }
 
-/** Puts a new challenge in the place of the open one, while a try is left, and claims the key, all or nothing. */
+/** Puts `next` in the place of the open challenge, while a try is left, and claims the key, all or nothing. */
 export async function resendChallenge(
   db: Db,
-  { caller, idempotencyKey, fingerprint, signatureId }: ResendClaim,
+  claim: Claim,
   next: NewChallenge,
-  skipped: PassedOver[],
+  passedOver: PassedOver[],
   { afterMs, limit }: ResendRules,
 ): Promise<Resent> {
+  const { signatureId } = claim
   return transact(db, async (trx): Promise<Resent> => {
     // Two calls with one key for one signature follow each other here; for two signatures, at the insert below.
     const state = await lockSignature(trx, signatureId)
-    const claimed = await trx
-      .selectFrom('idempotency_key')
-      .where('caller', '=', caller)
-      .where('key', '=', idempotencyKey)
-      .select('signature_id')
-      .executeTakeFirst()
+    const claimed = await findClaim(trx, claim)
     if (claimed) return { outcome: (await isStored(trx, next)) ? 'resent' : 'repeated' }
     if (state !== 'live') return { outcome: 'closed' }
 
@@ -65,15 +54,9 @@ export async function resendChallenge(
     if (Number(resends) >= limit) return { outcome: 'limit' }
     if (Number(wait_ms) > 0) return { outcome: 'too soon', waitMs: Math.ceil(Number(wait_ms)) }
 
-    const replaced = await replaceChallenge(trx, { id: open_id, signatureId }, OPEN, 'RESENT', { next, skipped })
+    const replaced = await replaceChallenge(trx, { id: open_id, signatureId }, OPEN, 'RESENT', { next, passedOver })
     if (!replaced) return { outcome: 'no tries' }
-    const claim = await trx
-      .insertInto('idempotency_key')
-      .values({ caller, key: idempotencyKey, fingerprint, signature_id: signatureId })
-      .onConflict((oc) => oc.columns(['caller', 'key']).doNothing())
-      .returning('key')
-      .executeTakeFirst()
-    if (!claim) throw new KeyTaken()
+    if (!(await claimKey(trx, claim))) throw new KeyTaken()
     return { outcome: 'resent' }
   }).catch((error) => {
     if (error instanceof KeyTaken) return { outcome: 'repeated' }
@@ -81,5 +64,5 @@ export async function resendChallenge(
   })
 }
 
-/** Takes everything back: the key was claimed for another signature meanwhile. */
+/** Rolls everything back: the key was claimed for another signature meanwhile. */
 class KeyTaken extends Error {}

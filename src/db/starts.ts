@@ -7,7 +7,7 @@ import { readTransaction, TRANSACTION_COLUMNS } from './stored-transaction.ts'
 /** What a signature was routed by when it started. */
 export interface Start {
   id: string
-  phone: Sealed
+  sealedPhone: Sealed
   phoneHmac: Buffer
   hasPushToken: boolean
   channel: Channel | undefined
@@ -21,8 +21,8 @@ export interface Start {
 const PAGE = 500
 
 /**
- * The latest signatures, newest first, of all callers. Reads them page by page, so that other work goes on between. Throws
- * AlteredSignature.
+ * Yields up to `limit` signatures of all callers, newest first. Reads them page by page, so that other work goes on in
+ * between. Throws AlteredSignature.
  */
 export async function* latestStarts(db: Db, limit: number): AsyncGenerator<Start> {
   let last: string | undefined
@@ -48,7 +48,7 @@ export async function* latestStarts(db: Db, limit: number): AsyncGenerator<Start
       const { amount, transactionType } = readTransaction(row)
       yield {
         id: row.id,
-        phone: { keyId: row.phone_key_id, ciphertext: row.phone_ciphertext },
+        sealedPhone: { keyId: row.phone_key_id, ciphertext: row.phone_ciphertext },
         phoneHmac: row.phone_hmac,
         hasPushToken: Boolean(row.has_push_token),
         channel: row.requested_channel ?? undefined,

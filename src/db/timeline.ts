@@ -5,7 +5,7 @@ import type { Db, Trx } from './database.ts'
 
 /**
  * Adds an event to a signature's timeline. The transaction must hold the signature's row, by having written or locked
- * it: that is what keeps positions free of gaps and doubles.
+ * it: that keeps positions free of gaps and duplicates.
  */
 export async function appendTimeline(
   trx: Trx,
@@ -32,7 +32,7 @@ export async function appendTimeline(
     .execute()
 }
 
-/** Whether a signature's timeline has such an event. */
+/** True if a signature's timeline has such an event. */
 export async function isOnTimeline(
   db: Db,
   signatureId: string,
@@ -49,14 +49,18 @@ export async function isOnTimeline(
   return event !== undefined
 }
 
-/** Adds who was skipped to a signature's timeline, under the same condition. */
-export async function appendSkipped(trx: Trx, signatureId: string, skipped: readonly PassedOver[]): Promise<void> {
-  for (const { provider, channel, reason } of skipped) {
+/** Adds the providers passed over to a signature's timeline, under the same condition. */
+export async function appendPassedOver(
+  trx: Trx,
+  signatureId: string,
+  passedOver: readonly PassedOver[],
+): Promise<void> {
+  for (const { provider, channel, reason } of passedOver) {
     await appendTimeline(trx, signatureId, 'PROVIDER_SKIPPED', null, { provider, channel, reason })
   }
 }
 
-/** A signature's timeline after a position, oldest first. */
+/** Returns a signature's timeline after the position `after`, oldest first. */
 export async function readTimeline(db: Db, signatureId: string, after = 0): Promise<TimelineEvent[]> {
   return db
     .selectFrom('timeline')
@@ -67,7 +71,7 @@ export async function readTimeline(db: Db, signatureId: string, after = 0): Prom
     .execute()
 }
 
-/** The last position on each of these signatures' timelines. */
+/** Returns the last position on each of these signatures' timelines. */
 export async function readLastPositions(
   db: Db,
   signatureIds: readonly string[],

@@ -17,18 +17,16 @@ export interface Transaction {
  */
 export function transactionDigest(transaction: Transaction): Buffer {
   const { amount, payeeName, payeeAccount, transactionType, reference } = transaction
+  const { currency, units, nanos } = amount
+  // In this order. A field that isn't here doesn't compile.
+  const fields: Record<keyof Transaction, string[]> = {
+    amount: [currency, String(units), String(nanos)],
+    payeeName: [payeeName],
+    payeeAccount: [payeeAccount],
+    transactionType: [transactionType],
+    reference: [reference],
+  }
   return createHash('sha256')
-    .update(
-      lengthPrefixed([
-        'signature-router/transaction/v1',
-        amount.currency,
-        String(amount.units),
-        String(amount.nanos),
-        payeeName,
-        payeeAccount,
-        transactionType,
-        reference,
-      ]),
-    )
+    .update(lengthPrefixed(['signature-router/transaction/v1', ...Object.values(fields).flat()]))
     .digest()
 }

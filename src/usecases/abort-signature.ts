@@ -1,7 +1,8 @@
 import type { Context } from '../context.ts'
 import { abortSignature as abort } from '../db/signature-states.ts'
 import type { Signature } from '../domain/signature.ts'
-import { currentSignature, currentWithChallenge, endOf } from './current.ts'
+import { currentSignature, currentWithChallenge } from './current.ts'
+import { endOf } from './signature-end.ts'
 
 export interface AbortSignature {
   caller: string

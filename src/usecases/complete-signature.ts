@@ -7,8 +7,9 @@ import { isSealedCode } from '../domain/one-time-code.ts'
 import type { Signature } from '../domain/signature.ts'
 import { type Transaction, transactionDigest } from '../domain/transaction.ts'
 import { AppError } from '../errors.ts'
-import { currentSignature, currentWithChallenge, endOf } from './current.ts'
+import { currentSignature, currentWithChallenge } from './current.ts'
 import { ringWith } from './known-keys.ts'
+import { endOf } from './signature-end.ts'
 
 export interface CompleteSignature {
   caller: string

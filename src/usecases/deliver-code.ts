@@ -152,9 +152,9 @@ export async function deliverCode(
       expectsReceipt: sender.reportsDelivery,
       exchange: sealedExchange(ctx, id, delivery),
     }
-    const skipped = onward?.passedOver.slice(challenge.passedOver.length + 1) ?? []
+    const passedOver = onward?.passedOver.slice(challenge.passedOver.length + 1) ?? []
     const recorded = await persist(RECORD_FOR_MS, () =>
-      recordDelivery(ctx.db, delivered, delivery, { next: next?.challenge, skipped }),
+      recordDelivery(ctx.db, delivered, delivery, { next: next?.challenge, passedOver }),
     )
     if (recorded === 'failed') ctx.metrics.signatures.inc({ status: 'FAILED' })
     if (recorded !== 'replaced' || !next || !reason) return undefined

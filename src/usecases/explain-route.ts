@@ -2,9 +2,9 @@ import type { Context } from '../context.ts'
 import type { Candidate, PassReason } from '../domain/challenge.ts'
 import { compileRoutes, explainRoute as explain, type Route, type UnmetRoute } from '../domain/routing.ts'
 import { getRoutingTable } from './get-routing-table.ts'
-import { candidatesFor, obstacleTo, type RouteQuery, routingRequest } from './plan-route.ts'
+import { candidatesFor, passReasonOf, type RouteRequest, routeQuery, routingRequest } from './plan-route.ts'
 
-export interface ExplainRoute extends RouteQuery {
+export interface ExplainRoute extends RouteRequest {
   hasPushToken: boolean
   /** Undefined is now. */
   at: Date | undefined
@@ -19,17 +19,18 @@ export interface ExplainedRoute {
   unmet: UnmetRoute[]
 }
 
-/** Tells which row a request would take, which providers in which order, and why not the rows before it. */
+/** Returns the row that a request would take, its providers in order, and why not the rows before it. */
 export async function explainRoute(
   ctx: Pick<Context, 'db' | 'providers' | 'obstacle' | 'keys' | 'clock'>,
-  query: ExplainRoute,
+  input: ExplainRoute,
 ): Promise<ExplainedRoute> {
-  const { version, routes } = await getRoutingTable(ctx, query.version)
-  const { route, passed } = explain(compileRoutes(routes), routingRequest(query, query.at ?? ctx.clock()))
-  const candidates = route ? candidatesFor(ctx, route, query) : []
+  const { version, routes } = await getRoutingTable(ctx, input.version)
+  const query = routeQuery(ctx, input)
+  const { route, passed } = explain(compileRoutes(routes), routingRequest(query, input.at ?? ctx.clock()))
+  const candidates = route ? candidatesFor(route, query) : []
   const providers = candidates.map((candidate) => ({
     ...candidate,
-    skipReason: obstacleTo(ctx, candidate, query.hasPushToken),
+    skipReason: passReasonOf(ctx, candidate, input.hasPushToken),
   }))
   return { version, route, providers, unmet: passed }
 }

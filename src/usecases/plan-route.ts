@@ -7,8 +7,8 @@ import { matchRoute, type Route, type RoutingRequest } from '../domain/routing.t
 import { type Transaction, transactionDigest } from '../domain/transaction.ts'
 import { AppError, overloaded } from '../errors.ts'
 
-/** What a route is found by. */
-export interface RouteQuery {
+/** A request that is to be routed. */
+export interface RouteRequest {
   /** E.164. */
   phone: string
   transaction: Transaction
@@ -17,52 +17,77 @@ export interface RouteQuery {
   customerSegment: string
 }
 
+/** What a route is found by, and its providers are drawn by. */
+export interface RouteQuery extends RouteRequest {
+  /** ISO 3166-1 alpha-2; undefined for numbers of no country. */
+  country: string | undefined
+  phoneHmac: Buffer
+  transactionDigest: Buffer
+}
+
 /** The row that serves a request, and its providers in the order in which they are tried. */
 export interface Plan {
   route: Route
   routingTableVersion: number
   candidates: Candidate[]
+  /** Those that earlier challenges have passed over. */
+  passedOver: PassedOver[]
   /** No caller waits for what is sent by it. */
   isUnattended: boolean
 }
 
-/** Finds the row for a request in the table in force; undefined when none matches. */
-export function planRoute(ctx: Pick<Context, 'routing' | 'keys' | 'clock'>, query: RouteQuery): Plan | undefined {
-  const { routes, version } = ctx.routing
-  const route = matchRoute(routes, routingRequest(query, ctx.clock()))
-  return (
-    route && { route, routingTableVersion: version, candidates: candidatesFor(ctx, route, query), isUnattended: false }
-  )
-}
-
-/** What the table is asked. */
-export function routingRequest({ phone, transaction, channel, customerSegment }: RouteQuery, at: Date): RoutingRequest {
-  const { amount, transactionType } = transaction
-  return { phone, country: countryOf(phone), amount, transactionType, customerSegment, channel, at }
-}
-
-/** A row's providers in the order in which they are tried for a request. */
-export function candidatesFor(
+/** Derives from a request what a route is found by. */
+export function routeQuery(
   { keys }: Pick<Context, 'keys'>,
-  route: Route,
-  { phone, transaction }: RouteQuery,
-): Candidate[] {
-  return candidatesOf(route, drawSeed(lookUpHmac(keys.index, 'phone', phone), transactionDigest(transaction)))
+  { phone, transaction, channel, customerSegment }: RouteRequest,
+): RouteQuery {
+  return {
+    phone,
+    country: countryOf(phone),
+    phoneHmac: lookUpHmac(keys.index, 'phone', phone),
+    transaction,
+    transactionDigest: transactionDigest(transaction),
+    channel,
+    customerSegment,
+  }
 }
 
-/** The next provider of a plan that can be used now by a caller with this time left, and those passed over for it. */
+/** Finds the row for a request in the table in force; undefined when none matches. */
+export function planRoute({ routing, clock }: Pick<Context, 'routing' | 'clock'>, query: RouteQuery): Plan | undefined {
+  const { routes, version } = routing
+  const route = matchRoute(routes, routingRequest(query, clock()))
+  if (!route) return undefined
+  const candidates = candidatesFor(route, query)
+  return { route, routingTableVersion: version, candidates, passedOver: [], isUnattended: false }
+}
+
+/** Returns what the table is asked for a request at a time. */
+export function routingRequest(
+  { phone, country, transaction, channel, customerSegment }: RouteQuery,
+  at: Date,
+): RoutingRequest {
+  const { amount, transactionType } = transaction
+  return { phone, country, amount, transactionType, customerSegment, channel, at }
+}
+
+/** Returns a row's providers in the order in which they are tried for a request. */
+export function candidatesFor(route: Route, { phoneHmac, transactionDigest }: RouteQuery): Candidate[] {
+  return candidatesOf(route, drawSeed(phoneHmac, transactionDigest))
+}
+
+/** Returns the next provider of a plan that can be used now by a caller with `timeLeftMs` left, and all passed over for it. */
 export function nextUsable(
   ctx: Pick<Context, 'providers' | 'obstacle'>,
   { candidates }: Plan,
   passedOver: readonly PassedOver[],
   hasPushToken: boolean,
-  timeLeftMs?: number,
+  timeLeftMs: number,
 ): ReturnType<typeof nextCandidate> {
-  return nextCandidate(candidates, passedOver, (candidate) => obstacleTo(ctx, candidate, hasPushToken, timeLeftMs))
+  return nextCandidate(candidates, passedOver, (candidate) => passReasonOf(ctx, candidate, hasPushToken, timeLeftMs))
 }
 
-/** What stands in the way of using a candidate right now. */
-export function obstacleTo(
+/** Returns why a candidate can't be used right now; undefined if it can. */
+export function passReasonOf(
   ctx: Pick<Context, 'providers' | 'obstacle'>,
   { provider, channel }: Candidate,
   hasPushToken: boolean,
@@ -73,7 +98,7 @@ export function obstacleTo(
   return ctx.obstacle(provider, timeLeftMs)?.reason
 }
 
-/** What a caller is told when none of a plan's providers can be used. */
+/** Returns the error for a caller when none of a plan's providers can be used. */
 export function noUsableProvider(
   ctx: Pick<Context, 'obstacle'>,
   passedOver: readonly PassedOver[],
@@ -89,7 +114,7 @@ export function noUsableProvider(
   if (passedOver.some((passed) => passed.reason === 'OVERLOADED')) {
     return overloaded(`too many deliveries are under way: ${named}`)
   }
-  // Nothing else is mended by waiting, and a provider that this replica lacks can't be asked.
+  // Waiting mends nothing else, and a provider that this replica lacks can't be asked.
   const passing = passedOver.filter((passed) => passed.reason === 'PAUSED' || passed.reason === 'BREAKER_OPEN')
   const waits = passing.flatMap(({ provider }) => ctx.obstacle(provider, timeLeftMs)?.lastsMs ?? [])
   return new AppError('PROVIDER_UNAVAILABLE', `no provider can be used now: ${named}`, {

@@ -68,7 +68,7 @@ async function compare(
 }
 
 async function requestOf(ctx: Ctx, start: Start): Promise<RoutingRequest> {
-  const phone = await openSealed(ctx, start.phone, start.id)
+  const phone = await openSealed(ctx, start.sealedPhone, start.id)
   const { amount, transactionType, customerSegment, channel, createdAt } = start
   return { phone, country: countryOf(phone), amount, transactionType, customerSegment, channel, at: createdAt }
 }

@@ -1,20 +1,19 @@
-import { createHash } from 'node:crypto'
 import { v7 as uuidv7 } from 'uuid'
 import type { Context } from '../context.ts'
+import { fingerprintOf } from '../db/idempotency-keys.ts'
 import type { SignatureWithChallenge } from '../db/latest-challenge.ts'
-import type { NewChallenge } from '../db/new-challenges.ts'
-import { findClaim, insertSignature, type NewSignature } from '../db/signatures.ts'
+import { insertSignature, type NewSignature } from '../db/new-signatures.ts'
 import type { Channel } from '../domain/challenge.ts'
-import { lengthPrefixed } from '../domain/length-prefixed.ts'
 import { lookUpHmac } from '../domain/look-up-hmac.ts'
 import { maskPhone } from '../domain/phone.ts'
 import { seal } from '../domain/sealed.ts'
-import { type Transaction, transactionDigest } from '../domain/transaction.ts'
+import type { Transaction } from '../domain/transaction.ts'
 import { AppError } from '../errors.ts'
-import { challengeOutcome } from './current.ts'
-import { budgetWithin, deliverCode, newChallenge } from './deliver-code.ts'
-import { nextUsable, noUsableProvider, planRoute } from './plan-route.ts'
+import { budgetWithin } from './deliver-code.ts'
+import { noUsableProvider, planRoute, type RouteQuery, routeQuery } from './plan-route.ts'
 import { pushTokenPlace } from './recipient.ts'
+import { sendChallenge } from './send-challenge.ts'
+import { repeatedAnswer, sendingAnswer } from './sending-answer.ts'
 
 export interface StartSignature {
   caller: string
@@ -44,85 +43,79 @@ export async function startSignature(
 ): Promise<SignatureWithChallenge> {
   const { caller, phone, pushToken, transaction, locale } = input
   const budgetMs = budgetWithin(ctx, timeLeftMs)
-  const plan = planRoute(ctx, input)
-  // The table may have changed since the first call with this key, and providers may have been paused.
-  if (!plan) return repeatedStart(ctx, input, new AppError('NO_ROUTE', 'no row of the routing table matches'))
-  const { candidate, passedOver } = nextUsable(ctx, plan, [], pushToken !== undefined, budgetMs)
-  if (!candidate) return repeatedStart(ctx, input, noUsableProvider(ctx, passedOver, budgetMs))
-  using delivering = ctx.inFlight.enter(candidate.provider)
-
-  const digest = transactionDigest(transaction)
-  const first = newChallenge(ctx, plan, candidate, passedOver, digest)
-  const signature = newSignature(ctx, input, digest, first.challenge)
-  // Committed before anything is sent: a code the customer can read must already be verifiable.
-  const inserted = await insertSignature(ctx.db, signature)
-  if (!inserted) return repeatedStart(ctx, input)
-  ctx.metrics.signatures.inc({ status: 'PENDING' })
-
-  const { id } = signature
-  const { expiresAt, leftMs } = inserted
-  const recipient = {
-    signatureId: id,
-    phone,
-    pushToken,
-    transaction,
-    transactionDigest: digest,
-    locale,
-    expiresAt,
-    leftMs,
+  const query = routeQuery(ctx, input)
+  const { transactionDigest } = query
+  const signature = newSignature(ctx, input, query)
+  // Before any refusal: the table may have changed since the first call with this key, and providers may be paused by now.
+  const answerOr = async (refusal: Error) => {
+    const answer = await repeatedAnswer(ctx, signature)
+    if (!answer) throw refusal
+    return answer
   }
-  await deliverCode(ctx, plan, recipient, first, delivering, timeLeftMs, signal)
-  return challengeOutcome(ctx, caller, id)
+  const plan = planRoute(ctx, query)
+  if (!plan) return answerOr(new AppError('NO_ROUTE', 'no row of the routing table matches'))
+
+  const { id: signatureId } = signature
+  const sending = await sendChallenge(
+    ctx,
+    plan,
+    { signatureId, phone, pushToken, transaction, transactionDigest, locale },
+    async (challenge) => {
+      const inserted = await insertSignature(ctx.db, signature, challenge)
+      if (inserted) ctx.metrics.signatures.inc({ status: 'PENDING' })
+      return inserted
+    },
+    timeLeftMs,
+    signal,
+  )
+  switch (sending.outcome) {
+    case 'stored':
+      return sendingAnswer(ctx, caller, signatureId)
+    case 'not_stored':
+      return answerOr(new Error('a claimed key has no claim'))
+    case 'no_provider':
+      return answerOr(noUsableProvider(ctx, sending.passedOver, budgetMs))
+  }
 }
 
-function newSignature(ctx: Context, input: StartSignature, digest: Buffer, challenge: NewChallenge): NewSignature {
-  const { caller, idempotencyKey, phone, pushToken, customerId, transaction, locale } = input
+/** Makes the signature of a request. Every field of the request has to be named here, or this doesn't compile. */
+function newSignature({ keys, challenges }: Context, input: StartSignature, query: RouteQuery): NewSignature {
+  const { caller, idempotencyKey, customerId, phone, transaction, channel, locale, ...rest } = input
+  const { pushToken, customerSegment, ...unnamed } = rest
+  unnamed satisfies Record<string, never>
+
   const id = uuidv7()
+  const { phoneHmac, transactionDigest } = query
+  const customerHmac = lookUpHmac(keys.index, 'customer', customerId)
+  const pushTokenHmac = pushToken !== undefined && lookUpHmac(keys.index, 'push token', pushToken)
+  // HMACs, as a phone number is found from a plain hash by trying them all. In this order, as older replicas have it.
+  const told: Record<keyof StartSignature, (string | Buffer)[]> = {
+    caller: [], // the key is this caller's
+    idempotencyKey: [], // the key that stands for the rest
+    customerId: [customerHmac],
+    phone: [phoneHmac],
+    transaction: [transactionDigest],
+    channel: [channel ?? ''],
+    locale: [locale],
+    // Named and only when set, so that a request without them is the same to older replicas.
+    pushToken: pushTokenHmac ? ['push_token', pushTokenHmac] : [],
+    customerSegment: customerSegment === '' ? [] : ['customer_segment', customerSegment],
+  }
   return {
     id,
     caller,
     idempotencyKey,
-    fingerprint: fingerprintOf(ctx.keys, input),
-    customerHmac: lookUpHmac(ctx.keys.index, 'customer', customerId),
-    phoneHmac: lookUpHmac(ctx.keys.index, 'phone', phone),
-    phone: seal(ctx.keys.pii, phone, id),
+    fingerprint: fingerprintOf(Object.values(told).flat()),
+    customerHmac,
+    phoneHmac,
+    sealedPhone: seal(keys.pii, phone, id),
     maskedPhone: maskPhone(phone),
-    pushToken: pushToken === undefined ? undefined : seal(ctx.keys.pii, pushToken, pushTokenPlace(id)),
-    requestedChannel: input.channel,
-    customerSegment: input.customerSegment,
+    sealedPushToken: pushToken === undefined ? undefined : seal(keys.pii, pushToken, pushTokenPlace(id)),
+    requestedChannel: channel,
+    customerSegment,
     locale,
     transaction,
-    transactionDigest: digest,
-    ttlMs: ctx.challenges.ttlMs,
-    challenge,
+    transactionDigest,
+    ttlMs: challenges.ttlMs,
   }
-}
-
-/** Tells one request from another. Over keyed HMACs, as a plain hash of a phone number is found by trying them all. */
-function fingerprintOf({ index }: Context['keys'], input: StartSignature): Buffer {
-  const { customerId, phone, transaction, channel, locale, pushToken, customerSegment } = input
-  return createHash('sha256')
-    .update(
-      lengthPrefixed([
-        lookUpHmac(index, 'customer', customerId),
-        lookUpHmac(index, 'phone', phone),
-        transactionDigest(transaction),
-        channel ?? '',
-        locale,
-        // Named and only when set, so that a request without them is the same to older replicas.
-        ...(pushToken === undefined ? [] : ['push_token', lookUpHmac(index, 'push token', pushToken)]),
-        ...(customerSegment === '' ? [] : ['customer_segment', customerSegment]),
-      ]),
-    )
-    .digest()
-}
-
-/** The answer to a call whose key was claimed before. When it wasn't, throws what kept this call from claiming it. */
-async function repeatedStart(ctx: Context, input: StartSignature, refusal?: AppError): Promise<SignatureWithChallenge> {
-  const claim = await findClaim(ctx.db, input.caller, input.idempotencyKey)
-  if (!claim) throw refusal ?? new Error('a claimed key has no claim')
-  if (!claim.fingerprint.equals(fingerprintOf(ctx.keys, input))) {
-    throw new AppError('IDEMPOTENCY_KEY_REUSED', 'the idempotency key was used for another request')
-  }
-  return challengeOutcome(ctx, input.caller, claim.signatureId)
 }
