@@ -4,7 +4,12 @@ import { join } from 'node:path'
 import { timestampDate } from '@bufbuild/protobuf/wkt'
 import { ConnectError, createClient } from '@connectrpc/connect'
 import { createGrpcTransport } from '@connectrpc/connect-node'
-import { SignatureService, SignatureStatus, type TimelineEvent } from '../gen/bank/signature/v1/signature_pb.ts'
+import {
+  SignatureService,
+  SignatureStatus,
+  type TimelineEvent,
+  TimelineEventTypeSchema,
+} from '../gen/bank/signature/v1/signature_pb.ts'
 import { ErrorInfoSchema } from '../gen/google/rpc/error_details_pb.ts'
 import { loadConfig } from '../src/config.ts'
 import { startServer } from '../src/server.ts'
@@ -65,7 +70,7 @@ function table(events: TimelineEvent[]): string {
   const rows = events.map(({ position, time, type, details }) => [
     String(position),
     time ? timestampDate(time).toISOString().slice(11, 23) : '',
-    type,
+    TimelineEventTypeSchema.value[type]?.localName ?? '',
     Object.entries(details)
       .sort()
       .map(([name, value]) => `${name}=${value}`)

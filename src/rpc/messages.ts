@@ -1,21 +1,27 @@
-import type { MessageInitShape } from '@bufbuild/protobuf'
+import type { MessageShape } from '@bufbuild/protobuf'
 import {
+  ChallengeFailureReason,
   type ChallengeSchema,
   ChallengeStatus,
   Channel,
+  Choice,
   DeliveryStatus,
+  type PassedOverSchema,
+  PassReason,
   type SignatureSchema,
   SignatureStatus,
   type TimelineEventSchema,
+  TimelineEventType,
 } from '../../gen/bank/signature/v1/signature_pb.ts'
 import type { Challenge } from '../domain/challenge.ts'
 import type { Signature, TimelineEvent } from '../domain/signature.ts'
+import type { Filled } from './filled.ts'
 import { toTimestamp } from './times.ts'
 
-/** A signature as the contract shows it; the timeline only where it was asked for. */
+/** Returns a signature as the contract shows it. Its timeline is empty unless it was read too. */
 export function toSignature(
   signature: Signature & { timeline?: TimelineEvent[] },
-): MessageInitShape<typeof SignatureSchema> {
+): Filled<MessageShape<typeof SignatureSchema>> {
   const { amount, ...transaction } = signature.transaction
   const { currency: currencyCode, units, nanos } = amount
   return {
@@ -25,24 +31,30 @@ export function toSignature(
     challengeIds: signature.challengeIds,
     createTime: toTimestamp(signature.createdAt),
     expireTime: toTimestamp(signature.expiresAt),
-    ...(signature.completedAt && { completeTime: toTimestamp(signature.completedAt) }),
+    completeTime: signature.completedAt ? toTimestamp(signature.completedAt) : undefined,
     timeline: (signature.timeline ?? []).map(toTimelineEvent),
   }
 }
 
-/** An event of a timeline as the contract shows it. */
+/** Returns an event of a timeline as the contract shows it. */
 export function toTimelineEvent({
   position,
   createdAt,
   type,
   challengeId,
   details,
-}: TimelineEvent): MessageInitShape<typeof TimelineEventSchema> {
-  return { position, time: toTimestamp(createdAt), type, challengeId: challengeId ?? '', details }
+}: TimelineEvent): Filled<MessageShape<typeof TimelineEventSchema>> {
+  return {
+    position,
+    time: toTimestamp(createdAt),
+    type: known(TimelineEventType[type === 'PROVIDER_SKIPPED' ? 'PROVIDER_PASSED_OVER' : type]),
+    challengeId: challengeId ?? '',
+    details,
+  }
 }
 
-/** A challenge as the contract shows it. */
-export function toChallenge(challenge: Challenge): MessageInitShape<typeof ChallengeSchema> {
+/** Returns a challenge as the contract shows it. */
+export function toChallenge(challenge: Challenge): Filled<MessageShape<typeof ChallengeSchema>> {
   const { failure, deliveryReport } = challenge
   return {
     id: challenge.id,
@@ -55,23 +67,37 @@ export function toChallenge(challenge: Challenge): MessageInitShape<typeof Chall
     maskedPhoneNumber: challenge.maskedPhone,
     triesRemaining: challenge.triesRemaining,
     createTime: toTimestamp(challenge.createdAt),
-    ...(challenge.sentAt && { sendTime: toTimestamp(challenge.sentAt) }),
+    sendTime: challenge.sentAt ? toTimestamp(challenge.sentAt) : undefined,
     expireTime: toTimestamp(challenge.expiresAt),
+    failure: failure
+      ? {
+          reason: known(ChallengeFailureReason[failure.reason]),
+          providerErrorCode: failure.providerErrorCode ?? '',
+        }
+      : undefined,
     routingTableVersion: challenge.routingTableVersion ?? 0,
     routePriority: challenge.routePriority,
-    choice: challenge.choice ?? '',
-    ...(deliveryReport && {
-      deliveryReport: {
-        vendorStatus: deliveryReport.vendorStatus,
-        providerErrorCode: deliveryReport.providerErrorCode ?? '',
-        time: toTimestamp(deliveryReport.reportedAt),
-      },
-    }),
-    passedOver: challenge.passedOver.map(({ provider, channel, reason }) => ({
-      provider,
-      channel: Channel[channel],
-      reason,
-    })),
-    ...(failure && { failure: { reason: failure.reason, providerErrorCode: failure.providerErrorCode ?? '' } }),
+    choice: known(Choice[challenge.choice ?? 'UNSPECIFIED']),
+    passedOver: challenge.passedOver.map(toPassedOver),
+    deliveryReport: deliveryReport
+      ? {
+          vendorStatus: deliveryReport.vendorStatus,
+          providerErrorCode: deliveryReport.providerErrorCode ?? '',
+          time: toTimestamp(deliveryReport.reportedAt),
+        }
+      : undefined,
   }
+}
+
+function toPassedOver({
+  provider,
+  channel,
+  reason,
+}: Challenge['passedOver'][number]): Filled<MessageShape<typeof PassedOverSchema>> {
+  return { provider, channel: Channel[channel], reason: known(PassReason[reason]) }
+}
+
+/** Returns UNSPECIFIED for a value that a later version has stored. */
+function known<T extends number>(value: T | undefined): T | 0 {
+  return value ?? 0
 }

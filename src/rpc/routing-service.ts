@@ -1,6 +1,6 @@
 import type { ServiceImpl } from '@connectrpc/connect'
 import type { RoutingService } from '../../gen/bank/signature/v1/routing_pb.ts'
-import { Channel } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { Channel, PassReason } from '../../gen/bank/signature/v1/signature_pb.ts'
 import type { Context } from '../context.ts'
 import { overloaded } from '../errors.ts'
 import { explainRoute } from '../usecases/explain-route.ts'
@@ -49,10 +49,10 @@ export function routingService(ctx: Context): ServiceImpl<typeof RoutingService>
       return {
         version,
         ...(route && { route: toRouteMessage(route) }),
-        providers: providers.map(({ provider, channel, skipReason }) => ({
+        providers: providers.map(({ provider, channel, passReason }) => ({
           provider,
           channel: Channel[channel],
-          skipReason: skipReason ?? '',
+          passReason: PassReason[passReason ?? 'UNSPECIFIED'],
         })),
         unmetRoutes: unmet,
       }

@@ -15,7 +15,7 @@ export interface ExplainRoute extends RouteRequest {
 export interface ExplainedRoute {
   version: number
   route: Route | undefined
-  providers: (Candidate & { skipReason: PassReason | undefined })[]
+  providers: (Candidate & { passReason: PassReason | undefined })[]
   unmet: UnmetRoute[]
 }
 
@@ -30,7 +30,7 @@ export async function explainRoute(
   const candidates = route ? candidatesFor(route, query) : []
   const providers = candidates.map((candidate) => ({
     ...candidate,
-    skipReason: passReasonOf(ctx, candidate, input.hasPushToken),
+    passReason: passReasonOf(ctx, candidate, input.hasPushToken),
   }))
   return { version, route, providers, unmet: passed }
 }

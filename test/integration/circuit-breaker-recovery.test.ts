@@ -1,6 +1,7 @@
 import { Code } from '@connectrpc/connect'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { BreakerState } from '../../gen/bank/signature/v1/routing_pb.ts'
+import { PassReason } from '../../gen/bank/signature/v1/signature_pb.ts'
 import type { Fault } from '../../src/sandbox/sandbox.ts'
 import { type App, failure, startApp, startRequest } from '../support/app.ts'
 import {
@@ -83,7 +84,7 @@ test('of many who come at once when the 30 seconds are over, one call tries the 
     challenge?.provider,
     ...(challenge?.passedOver.map((p) => p.reason) ?? []),
   ])
-  expect(told.toSorted()).toEqual([['twilio-sms'], ...times(9, ['vonage-sms', 'BREAKER_OPEN'])])
+  expect(told.toSorted()).toEqual([['twilio-sms'], ...times(9, ['vonage-sms', PassReason.BREAKER_OPEN])])
   expect(called(app).filter((provider) => provider === 'twilio-sms')).toHaveLength(1)
   expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })
 })
@@ -127,7 +128,7 @@ test('a caller without time for the call that tries a breaker is passed over, an
     retryDelayMs: 1_000,
   })
   const { challenge } = await replica.client.startSignature(startRequest(), { timeoutMs: 2_000 })
-  expect(challenge).toMatchObject({ provider: 'vonage-sms', passedOver: [{ reason: 'BREAKER_OPEN' }] })
+  expect(challenge).toMatchObject({ provider: 'vonage-sms', passedOver: [{ reason: PassReason.BREAKER_OPEN }] })
   expect(called(app)).toEqual(['vonage-sms'])
   expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.OPEN })
 

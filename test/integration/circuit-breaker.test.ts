@@ -1,7 +1,7 @@
 import { Code } from '@connectrpc/connect'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { BreakerState } from '../../gen/bank/signature/v1/routing_pb.ts'
-import { ChallengeStatus, Channel } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { ChallengeStatus, Channel, PassReason } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { type App, failure, startApp, startRequest } from '../support/app.ts'
 import {
   breakers,
@@ -69,7 +69,7 @@ test('a provider with an open breaker is skipped without a call, and everyone is
   expect(challenge).toMatchObject({
     provider: 'vonage-sms',
     status: ChallengeStatus.SENT,
-    passedOver: [{ provider: 'twilio-sms', channel: Channel.SMS, reason: 'BREAKER_OPEN' }],
+    passedOver: [{ provider: 'twilio-sms', channel: Channel.SMS, reason: PassReason.BREAKER_OPEN }],
   })
   expect(called(app)).toEqual(['vonage-sms'])
   expect(await challengesOf(app, signature?.id)).toMatchObject([
@@ -77,7 +77,7 @@ test('a provider with an open breaker is skipped without a call, and everyone is
   ])
   expect(await history(replica, signature?.id)).toEqual([
     'SIGNATURE_STARTED',
-    'PROVIDER_SKIPPED twilio-sms BREAKER_OPEN',
+    'PROVIDER_PASSED_OVER twilio-sms BREAKER_OPEN',
     'CHALLENGE_STARTED #1 vonage-sms',
     'CHALLENGE_SENT #1 vonage-sms after 1',
   ])

@@ -3,6 +3,7 @@ import { Code, type ConnectError } from '@connectrpc/connect'
 import { sql } from 'kysely'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import type { CompleteSignatureResponse } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { TimelineEventType } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { type App, failure, row, start, startApp, timeline, transaction, wrongCode } from '../support/app.ts'
 
 type Replica = Pick<App, 'client' | 'sandbox'>
@@ -78,7 +79,9 @@ test('each wrong code that is compared is told how many tries are left, no two t
 
   expect(rejected.map(({ metadata }) => metadata.tries_remaining).toSorted()).toEqual(['0', '1', '2'])
   const { signature } = await app.client.getSignature({ signatureId })
-  const tries = signature?.timeline.filter(({ type }) => type === 'CODE_REJECTED').map(({ details }) => details.try)
+  const tries = signature?.timeline
+    .filter(({ type }) => type === TimelineEventType.CODE_REJECTED)
+    .map(({ details }) => details.try)
   expect(tries?.toSorted()).toEqual(['1', '2', '3'])
 })
 

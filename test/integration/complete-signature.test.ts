@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { Code } from '@connectrpc/connect'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { SignatureStatus, TimelineEventType } from '../../gen/bank/signature/v1/signature_pb.ts'
 import {
   type App,
   failure,
@@ -100,7 +100,7 @@ test.each([
   const { signature } = await app.client.getSignature({ signatureId })
   expect(signature).toMatchObject({ status: SignatureStatus.ABORTED, transaction: transaction() })
   expect(signature?.timeline.at(-1)).toMatchObject({
-    type: 'SIGNATURE_ABORTED',
+    type: TimelineEventType.SIGNATURE_ABORTED,
     details: { reason: 'TRANSACTION_MISMATCH' },
   })
 })

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { AbortReason, SignatureService } from '../../gen/bank/signature/v1/signature_pb.ts'
-import { type App, start, startApp, startRequest } from '../support/app.ts'
+import { type App, start, startApp, startRequest, typeName } from '../support/app.ts'
 import { createGrpcJsClient } from '../support/grpc-js.ts'
 
 let app: App
@@ -24,7 +24,7 @@ test('clients lose no call and no stream when their connections end of age', asy
   const { signatureId } = await start(app)
   const events: string[] = []
   const watching = (async () => {
-    for await (const { event } of app.client.watchSignature({ signatureId })) events.push(event?.type ?? '')
+    for await (const { event } of app.client.watchSignature({ signatureId })) events.push(typeName(event?.type))
   })()
 
   const until = performance.now() + 3_500

@@ -4,7 +4,17 @@ import { sql } from 'kysely'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { startWire, type Wire } from '../../chaos/wire.ts'
 import { SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
-import { type App, failure, row, start, startApp, startRequest, timeline, transaction } from '../support/app.ts'
+import {
+  type App,
+  failure,
+  row,
+  start,
+  startApp,
+  startRequest,
+  timeline,
+  transaction,
+  typeName,
+} from '../support/app.ts'
 import { attempts } from '../support/delivery-outcome.ts'
 
 const unavailable = { code: Code.Unavailable, reason: 'STORAGE_UNAVAILABLE' }
@@ -294,7 +304,7 @@ test('a watcher hears of changes again after its replica has lost the database i
   const { signatureId, code } = await start(app)
   const types: string[] = []
   const watching = (async () => {
-    for await (const { event } of app.client.watchSignature({ signatureId })) types.push(event?.type ?? '')
+    for await (const { event } of app.client.watchSignature({ signatureId })) types.push(typeName(event?.type))
   })()
   await vi.waitFor(() => expect(types).toContain('CHALLENGE_SENT'))
   wire.silent = true

@@ -14,6 +14,7 @@ import {
   startRequest,
   timeline,
   transaction,
+  typeName,
   wrongCode,
 } from '../support/app.ts'
 import { publish, route } from '../support/routing.ts'
@@ -44,7 +45,7 @@ test('a signature read after its time is expired, and so is its challenge', asyn
   const { signature } = await app.client.getSignature({ signatureId })
 
   expect(signature).toMatchObject({ status: SignatureStatus.EXPIRED, completeTime: expect.anything() })
-  expect(signature?.timeline.map(({ position, type }) => [position, type])).toEqual([
+  expect(signature?.timeline.map(({ position, type }) => [position, typeName(type)])).toEqual([
     [1, 'SIGNATURE_STARTED'],
     [2, 'CHALLENGE_STARTED'],
     [3, 'CHALLENGE_SENT'],

@@ -1,8 +1,12 @@
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { Code } from '@connectrpc/connect'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type ExplainRouteRequestSchema, ProviderState } from '../../gen/bank/signature/v1/routing_pb.ts'
-import { Channel, type StartSignatureRequestSchema } from '../../gen/bank/signature/v1/signature_pb.ts'
+import {
+  type ExplainRouteRequestSchema,
+  type ExplainRouteResponse,
+  ProviderState,
+} from '../../gen/bank/signature/v1/routing_pb.ts'
+import { Channel, PassReason, type StartSignatureRequestSchema } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { type App, failure, type Init, PHONE, startApp, startRequest, transaction } from '../support/app.ts'
 import { EVERY_MATCH, publish, route } from '../support/routing.ts'
 import { seededRandom } from '../support/seeded-random.ts'
@@ -26,7 +30,7 @@ test('it tells the row, its providers in order, and what of each earlier row doe
   expect(answer).toMatchObject({
     version,
     route: EVERY_MATCH[4],
-    providers: [{ provider: 'twilio-sms', channel: Channel.SMS, skipReason: '' }],
+    providers: [{ provider: 'twilio-sms', channel: Channel.SMS, passReason: PassReason.UNSPECIFIED }],
     unmetRoutes: [
       { priority: 10, unmet: ['customer_segment: BUSINESS'] },
       { priority: 20, unmet: ['channel: VOICE'] },
@@ -61,14 +65,14 @@ test('a given time decides by its own hour, channel by channel', async () => {
   expect(answer).toMatchObject({
     route: { priority: 30 },
     providers: [
-      { provider: 'fcm-push', channel: Channel.PUSH, skipReason: 'NO_PUSH_TOKEN' },
-      { provider: 'vonage-sms', channel: Channel.SMS, skipReason: '' },
-      { provider: 'twilio-sms', channel: Channel.SMS, skipReason: '' },
-      { provider: 'twilio-voice', channel: Channel.VOICE, skipReason: '' },
+      { provider: 'fcm-push', channel: Channel.PUSH, passReason: PassReason.NO_PUSH_TOKEN },
+      { provider: 'vonage-sms', channel: Channel.SMS, passReason: PassReason.UNSPECIFIED },
+      { provider: 'twilio-sms', channel: Channel.SMS, passReason: PassReason.UNSPECIFIED },
+      { provider: 'twilio-voice', channel: Channel.VOICE, passReason: PassReason.UNSPECIFIED },
     ],
   })
   const withToken = await explain({ time: NIGHT, hasPushToken: true, transaction: card() })
-  expect(withToken.providers.map(({ skipReason }) => skipReason)).toEqual(['', '', '', ''])
+  expect(withToken.providers.map(({ passReason }) => passReason)).toEqual([0, 0, 0, 0])
 })
 
 test('without a time it is now', async () => {
@@ -85,10 +89,13 @@ test('a paused provider would be passed over, until it is enabled', async () => 
   await publish(app, [route(1, { SMS: ['vonage-sms', 'twilio-sms'] })])
   const pauseUntil = timestampFromDate(new Date(Date.now() + 60_000))
   await app.routing.setProviderState({ provider: 'vonage-sms', state: ProviderState.PAUSED, pauseUntil, ...OPS })
-  expect(skips(await explain({}))).toEqual({ 'vonage-sms': 'PAUSED', 'twilio-sms': '' })
+  expect(passes(await explain({}))).toEqual({ 'vonage-sms': PassReason.PAUSED, 'twilio-sms': PassReason.UNSPECIFIED })
 
   await app.routing.setProviderState({ provider: 'vonage-sms', state: ProviderState.ENABLED, ...OPS })
-  expect(skips(await explain({}))).toEqual({ 'vonage-sms': '', 'twilio-sms': '' })
+  expect(passes(await explain({}))).toEqual({
+    'vonage-sms': PassReason.UNSPECIFIED,
+    'twilio-sms': PassReason.UNSPECIFIED,
+  })
 })
 
 test('a given version is asked, whatever is in force', async () => {
@@ -131,7 +138,7 @@ test('what it tells is what StartSignature then does, for 60 requests over two e
     const told = await own.routing.explainRoute({ ...asked, ...(transaction && { transaction }) })
     const { challenge } = await own.client.startSignature(request)
 
-    const usable = told.providers.find(({ skipReason }) => skipReason === '')
+    const usable = told.providers.find(({ passReason }) => passReason === PassReason.UNSPECIFIED)
     expect(challenge).toMatchObject({ provider: usable?.provider, channel: usable?.channel })
     expect(challenge).toMatchObject({ routingTableVersion: told.version, routePriority: told.route?.priority })
     expect(own.sandbox.messages[0]).toMatchObject({ provider: usable?.provider })
@@ -185,8 +192,8 @@ function card() {
   return transaction({ transactionType: 'CARD' })
 }
 
-function skips({ providers }: { providers: { provider: string; skipReason: string }[] }): Record<string, string> {
-  return Object.fromEntries(providers.map(({ provider, skipReason }) => [provider, skipReason]))
+function passes({ providers }: ExplainRouteResponse): Record<string, PassReason> {
+  return Object.fromEntries(providers.map(({ provider, passReason }) => [provider, passReason]))
 }
 
 function randomStart(random: (below: number) => number): Init<typeof StartSignatureRequestSchema> {

@@ -1,6 +1,6 @@
 import { Code } from '@connectrpc/connect'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import { ChallengeStatus, Channel, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { ChallengeStatus, Channel, PassReason, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { type App, failure, startApp, startRequest } from '../support/app.ts'
 import { called, challengesOf, expectOnlyTheLastCodeSigns, history } from '../support/hops.ts'
 import { publish, route } from '../support/routing.ts'
@@ -30,7 +30,7 @@ test.each([
       channel: Channel.SMS,
       status: ChallengeStatus.SENT,
       routePriority: priority,
-      passedOver: [{ provider: 'fcm-push', channel: Channel.PUSH, reason: 'NO_PUSH_TOKEN' }],
+      passedOver: [{ provider: 'fcm-push', channel: Channel.PUSH, reason: PassReason.NO_PUSH_TOKEN }],
     })
     expect(called(app)).toEqual(['twilio-sms'])
     expect(await challengesOf(app, signature?.id)).toMatchObject([
@@ -38,7 +38,7 @@ test.each([
     ])
     expect(await history(app, signature?.id)).toEqual([
       'SIGNATURE_STARTED',
-      'PROVIDER_SKIPPED fcm-push NO_PUSH_TOKEN',
+      'PROVIDER_PASSED_OVER fcm-push NO_PUSH_TOKEN',
       'CHALLENGE_STARTED #1 twilio-sms',
       'CHALLENGE_SENT #1 twilio-sms after 1',
     ])
@@ -53,7 +53,7 @@ test('a customer whose app is gone gets a text', async () => {
   expect(challenge).toMatchObject({
     provider: 'twilio-sms',
     status: ChallengeStatus.SENT,
-    passedOver: [{ provider: 'fcm-push', channel: Channel.PUSH, reason: 'DESTINATION_UNREACHABLE' }],
+    passedOver: [{ provider: 'fcm-push', channel: Channel.PUSH, reason: PassReason.DESTINATION_UNREACHABLE }],
   })
   expect(called(app)).toEqual(['fcm-push', 'twilio-sms'])
   expect(await challengesOf(app, signature?.id)).toMatchObject([

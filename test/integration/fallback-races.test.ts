@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { ConnectError } from '@connectrpc/connect'
 import { sql } from 'kysely'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { PassReason } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { type App, failure, row, startApp, startRequest, transaction, wrongCode } from '../support/app.ts'
 import { challengeOf } from '../support/delivery-outcome.ts'
 import { type HeldVendor, startHeldVendor } from '../support/held-vendor.ts'
@@ -142,7 +143,7 @@ test('a provider that is paused in the moment before its first call was not call
   expect(twilio.calls).toBe(callsBefore)
   expect(challenge).toMatchObject({
     provider: 'vonage-sms',
-    passedOver: [{ provider: 'twilio-sms', reason: 'PAUSED' }],
+    passedOver: [{ provider: 'twilio-sms', reason: PassReason.PAUSED }],
   })
   expect(await history(app, signature?.id)).toEqual([
     'SIGNATURE_STARTED',

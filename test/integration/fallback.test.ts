@@ -1,6 +1,12 @@
 import { Code } from '@connectrpc/connect'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
-import { ChallengeStatus, Channel, DeliveryStatus, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
+import {
+  ChallengeStatus,
+  Channel,
+  DeliveryStatus,
+  PassReason,
+  SignatureStatus,
+} from '../../gen/bank/signature/v1/signature_pb.ts'
 import { type App, failure, row, startApp, startRequest, transaction } from '../support/app.ts'
 import { called, challengesOf, codesTold, expectOnlyTheLastCodeSigns, history, times } from '../support/hops.ts'
 import { publish, route } from '../support/routing.ts'
@@ -28,7 +34,7 @@ test('a vendor that answers 503 to every call is followed by the other vendor of
     triesRemaining: 3,
     routePriority: 30,
     routingTableVersion: 2,
-    passedOver: [{ provider: 'twilio-sms', channel: Channel.SMS, reason: 'PROVIDER_UNAVAILABLE' }],
+    passedOver: [{ provider: 'twilio-sms', channel: Channel.SMS, reason: PassReason.PROVIDER_UNAVAILABLE }],
   })
   expect(called(app)).toEqual([...times(4, 'twilio-sms'), 'vonage-sms'])
   expect(app.sandbox.messages).toHaveLength(1)
@@ -77,8 +83,8 @@ test('a phone that cannot get texts is not tried by the other vendor of texts, b
     channel: Channel.VOICE,
     status: ChallengeStatus.SENT,
     passedOver: [
-      { provider: 'twilio-sms', channel: Channel.SMS, reason: 'DESTINATION_UNREACHABLE' },
-      { provider: 'vonage-sms', channel: Channel.SMS, reason: 'RECIPIENT_REFUSED' },
+      { provider: 'twilio-sms', channel: Channel.SMS, reason: PassReason.DESTINATION_UNREACHABLE },
+      { provider: 'vonage-sms', channel: Channel.SMS, reason: PassReason.RECIPIENT_REFUSED },
     ],
   })
   expect(called(app)).toEqual(['twilio-sms', 'twilio-voice'])
@@ -95,7 +101,7 @@ test('a phone that cannot get texts is not tried by the other vendor of texts, b
     'SIGNATURE_STARTED',
     'CHALLENGE_STARTED #1 twilio-sms',
     'CHALLENGE_FAILED #1 twilio-sms DESTINATION_UNREACHABLE 21614 after 1',
-    'PROVIDER_SKIPPED vonage-sms RECIPIENT_REFUSED',
+    'PROVIDER_PASSED_OVER vonage-sms RECIPIENT_REFUSED',
     'CHALLENGE_STARTED #2 twilio-voice',
     'CHALLENGE_SENT #2 twilio-voice after 1',
   ])
@@ -108,7 +114,7 @@ test('a phone that our account may not send to by one vendor gets its text by th
   expect(challenge).toMatchObject({
     provider: 'vonage-sms',
     status: ChallengeStatus.SENT,
-    passedOver: [{ provider: 'twilio-sms', channel: Channel.SMS, reason: 'PROVIDER_UNAVAILABLE' }],
+    passedOver: [{ provider: 'twilio-sms', channel: Channel.SMS, reason: PassReason.PROVIDER_UNAVAILABLE }],
   })
   expect(called(app)).toEqual(['twilio-sms', 'vonage-sms'])
   expect(await challengesOf(app, signature?.id)).toMatchObject([
@@ -129,7 +135,10 @@ test('a phone that is refused after a call in doubt is not tried by the other ve
 
   expect(challenge).toMatchObject({
     provider: 'twilio-voice',
-    passedOver: [{ reason: 'DESTINATION_UNREACHABLE' }, { provider: 'vonage-sms', reason: 'RECIPIENT_REFUSED' }],
+    passedOver: [
+      { reason: PassReason.DESTINATION_UNREACHABLE },
+      { provider: 'vonage-sms', reason: PassReason.RECIPIENT_REFUSED },
+    ],
   })
   expect(await challengesOf(app, signature?.id)).toMatchObject([{ status: 'CANCELLED' }, { status: 'SENT' }])
   await expectOnlyTheLastCodeSigns(app, signature?.id)
@@ -182,7 +191,7 @@ test('a message that may have been sent is cancelled before the next one is made
   expect(challenge).toMatchObject({
     provider: 'vonage-sms',
     status: ChallengeStatus.SENT,
-    passedOver: [{ provider: 'twilio-sms', channel: Channel.SMS, reason: 'OUTCOME_UNKNOWN' }],
+    passedOver: [{ provider: 'twilio-sms', channel: Channel.SMS, reason: PassReason.OUTCOME_UNKNOWN }],
   })
   expect(await challengesOf(app, signature?.id)).toMatchObject([
     {
@@ -236,11 +245,11 @@ test('a vendor that this replica has no credentials for is skipped', async () =>
   expect(challenge).toMatchObject({
     provider: 'twilio-sms',
     status: ChallengeStatus.SENT,
-    passedOver: [{ provider: 'vonage-sms', channel: Channel.SMS, reason: 'NOT_CONFIGURED' }],
+    passedOver: [{ provider: 'vonage-sms', channel: Channel.SMS, reason: PassReason.NOT_CONFIGURED }],
   })
   expect(await history(own, signature?.id)).toEqual([
     'SIGNATURE_STARTED',
-    'PROVIDER_SKIPPED vonage-sms NOT_CONFIGURED',
+    'PROVIDER_PASSED_OVER vonage-sms NOT_CONFIGURED',
     'CHALLENGE_STARTED #1 twilio-sms',
     'CHALLENGE_SENT #1 twilio-sms after 1',
   ])

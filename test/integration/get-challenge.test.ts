@@ -3,7 +3,12 @@ import { Code } from '@connectrpc/connect'
 import { sql } from 'kysely'
 import { v7 as uuidv7, version } from 'uuid'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { ChallengeStatus, Channel, DeliveryStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
+import {
+  ChallengeFailureReason,
+  ChallengeStatus,
+  Channel,
+  DeliveryStatus,
+} from '../../gen/bank/signature/v1/signature_pb.ts'
 import { type App, failure, row, start, startApp, startRequest, transaction, wrongCode } from '../support/app.ts'
 
 let app: App
@@ -125,7 +130,7 @@ test('three wrong codes fail the challenge and say why', async () => {
   expect(await get(challengeId)).toMatchObject({
     status: ChallengeStatus.FAILED,
     triesRemaining: 0,
-    failure: { reason: 'TRIES_EXHAUSTED', providerErrorCode: '' },
+    failure: { reason: ChallengeFailureReason.TRIES_EXHAUSTED, providerErrorCode: '' },
   })
 })
 
@@ -138,7 +143,7 @@ test("a challenge that could not be delivered names the reason and the provider'
     maskedPhoneNumber: '+1*****009',
     triesRemaining: 3,
     sendTime: undefined,
-    failure: { reason: 'DESTINATION_UNREACHABLE', providerErrorCode: '21614' },
+    failure: { reason: ChallengeFailureReason.DESTINATION_UNREACHABLE, providerErrorCode: '21614' },
   })
 })
 

@@ -3,7 +3,7 @@ import { Code } from '@connectrpc/connect'
 import { sql } from 'kysely'
 import { v7 as uuidv7, version } from 'uuid'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { SignatureStatus, TimelineEventType } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { type App, failure, row, start, startApp, startRequest, transaction, wrongCode } from '../support/app.ts'
 
 let app: App
@@ -37,14 +37,19 @@ test('a signature is shown whole, and its timeline tells the route and the messa
   expect(timeline).toMatchObject([
     {
       position: 1,
-      type: 'SIGNATURE_STARTED',
+      type: TimelineEventType.SIGNATURE_STARTED,
       challengeId: '',
       details: { route: '1000', routing_table_version: '1' },
     },
-    { position: 2, type: 'CHALLENGE_STARTED', challengeId, details: { channel: 'SMS', provider: 'twilio-sms' } },
+    {
+      position: 2,
+      type: TimelineEventType.CHALLENGE_STARTED,
+      challengeId,
+      details: { channel: 'SMS', provider: 'twilio-sms' },
+    },
     {
       position: 3,
-      type: 'CHALLENGE_SENT',
+      type: TimelineEventType.CHALLENGE_SENT,
       challengeId,
       details: { provider: 'twilio-sms', attempts: '1', provider_challenge_id: app.sandbox.messages[0]?.sid },
     },
@@ -73,11 +78,11 @@ test('a signed signature has the time of its signing and every step that led the
 
   expect(status).toBe(SignatureStatus.SIGNED)
   expect(timeline).toMatchObject([
-    { position: 1, type: 'SIGNATURE_STARTED' },
-    { position: 2, type: 'CHALLENGE_STARTED' },
-    { position: 3, type: 'CHALLENGE_SENT' },
-    { position: 4, type: 'CODE_REJECTED', challengeId, details: { try: '1', tries_remaining: '2' } },
-    { position: 5, type: 'SIGNATURE_SIGNED', challengeId, details: {} },
+    { position: 1, type: TimelineEventType.SIGNATURE_STARTED },
+    { position: 2, type: TimelineEventType.CHALLENGE_STARTED },
+    { position: 3, type: TimelineEventType.CHALLENGE_SENT },
+    { position: 4, type: TimelineEventType.CODE_REJECTED, challengeId, details: { try: '1', tries_remaining: '2' } },
+    { position: 5, type: TimelineEventType.SIGNATURE_SIGNED, challengeId, details: {} },
   ])
   const signedAt = timeline[4]?.time
   if (!completeTime || !signedAt) throw new Error('a time is missing')
@@ -93,10 +98,14 @@ test('a signature whose code could not be delivered has failed, with the reason 
   const reason = { reason: 'DESTINATION_UNREACHABLE', provider_error_code: '21614' }
   expect(signature).toMatchObject({ status: SignatureStatus.FAILED, completeTime: expect.anything() })
   expect(signature.timeline).toMatchObject([
-    { type: 'SIGNATURE_STARTED' },
-    { type: 'CHALLENGE_STARTED' },
-    { type: 'CHALLENGE_FAILED', challengeId, details: { provider: 'twilio-sms', attempts: '1', ...reason } },
-    { type: 'SIGNATURE_FAILED', challengeId, details: reason },
+    { type: TimelineEventType.SIGNATURE_STARTED },
+    { type: TimelineEventType.CHALLENGE_STARTED },
+    {
+      type: TimelineEventType.CHALLENGE_FAILED,
+      challengeId,
+      details: { provider: 'twilio-sms', attempts: '1', ...reason },
+    },
+    { type: TimelineEventType.SIGNATURE_FAILED, challengeId, details: reason },
   ])
 })
 
@@ -108,7 +117,11 @@ test('a signature whose time is over is expired as soon as it is read', async ()
   const signature = await get(signatureId)
 
   expect(signature).toMatchObject({ status: SignatureStatus.EXPIRED, completeTime: expect.anything() })
-  expect(signature.timeline.at(-1)).toMatchObject({ position: 4, type: 'SIGNATURE_EXPIRED', challengeId: '' })
+  expect(signature.timeline.at(-1)).toMatchObject({
+    position: 4,
+    type: TimelineEventType.SIGNATURE_EXPIRED,
+    challengeId: '',
+  })
   expect(await row(app, 'signature', signatureId)).toMatchObject({ status: 'EXPIRED' })
   expect((await get(signatureId)).timeline).toEqual(signature.timeline)
 })
@@ -127,7 +140,7 @@ test('an aborted signature says what aborted it, and still shows the transaction
   })
   expect(signature.timeline.at(-1)).toMatchObject({
     position: 4,
-    type: 'SIGNATURE_ABORTED',
+    type: TimelineEventType.SIGNATURE_ABORTED,
     challengeId: '',
     details: { reason: 'TRANSACTION_MISMATCH' },
   })

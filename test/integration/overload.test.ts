@@ -2,6 +2,7 @@ import { Code, createClient } from '@connectrpc/connect'
 import { createGrpcTransport } from '@connectrpc/connect-node'
 import { sql } from 'kysely'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { PassReason } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { Health } from '../../gen/health/v1/health_pb.ts'
 import { type App, failure, start, startApp, startRequest } from '../support/app.ts'
 import { startHeldVendor } from '../support/held-vendor.ts'
@@ -70,7 +71,7 @@ test('a provider that has as many deliveries as it may is passed over for the ne
   const { challenge } = await own.client.startSignature(startRequest())
   expect(challenge).toMatchObject({
     provider: 'vonage-sms',
-    passedOver: [expect.objectContaining({ provider: 'twilio-sms', reason: 'OVERLOADED' })],
+    passedOver: [expect.objectContaining({ provider: 'twilio-sms', reason: PassReason.OVERLOADED })],
   })
   caller.abort()
   await hanging

@@ -6,7 +6,7 @@ import {
   type RouteMatchSchema,
   Weekday,
 } from '../../gen/bank/signature/v1/routing_pb.ts'
-import { Channel } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { Channel, PassReason } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { type App, failure, type Init, row, startApp, startRequest } from '../support/app.ts'
 import { type Chain, EVERY_MATCH, publish, type RouteInit, route } from '../support/routing.ts'
 
@@ -275,7 +275,7 @@ test('every challenge keeps the version, its row as it was then, and who was pas
   expect(read.challenge).toMatchObject({
     routingTableVersion: version,
     routePriority: 3,
-    passedOver: [{ ...passed, channel: Channel.PUSH }],
+    passedOver: [{ ...passed, channel: Channel.PUSH, reason: PassReason.NO_PUSH_TOKEN }],
   })
 })
 

@@ -1,7 +1,7 @@
 import { timestampDate } from '@bufbuild/protobuf/wkt'
 import { sql } from 'kysely'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { Channel, DeliveryStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { Channel, DeliveryStatus, TimelineEventType } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { loadConfig } from '../../src/config.ts'
 import { unseal } from '../../src/domain/sealed.ts'
 import { type App, row, start, startApp, startRequest, timeline, transaction } from '../support/app.ts'
@@ -24,7 +24,7 @@ afterAll(() => app[Symbol.asyncDispose]())
 async function told(challengeId: string) {
   const { challenge } = await app.client.getChallenge({ challengeId })
   const { signature } = await app.client.getSignature({ signatureId: challenge?.signatureId ?? '' })
-  const reports = signature?.timeline.filter(({ type }) => type === 'DELIVERY_REPORTED')
+  const reports = signature?.timeline.filter(({ type }) => type === TimelineEventType.DELIVERY_REPORTED)
   return { challenge, reports: reports?.map((event) => [event.challengeId === challengeId, event.details]) }
 }
 

@@ -1,7 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from 'kysely'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
-import { ChallengeStatus, DeliveryStatus, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
+import {
+  ChallengeStatus,
+  DeliveryStatus,
+  SignatureStatus,
+  TimelineEventType,
+} from '../../gen/bank/signature/v1/signature_pb.ts'
 import type { Db } from '../../src/db/database.ts'
 import { expireSignatures, takeLostDeliveries } from '../../src/db/sweeps.ts'
 import { type App, codeIn, failure, row, start, startApp, startRequest, timeline, transaction } from '../support/app.ts'
@@ -60,7 +65,7 @@ test('a delivery whose process died is found, unknown from then on, can be signe
     .toMatchObject({ status: 'PENDING', delivery_status: 'UNKNOWN' })
   const { signature } = await app.client.getSignature({ signatureId })
   expect(signature?.timeline.at(-1)).toMatchObject({
-    type: 'CHALLENGE_OUTCOME_UNKNOWN',
+    type: TimelineEventType.CHALLENGE_OUTCOME_UNKNOWN,
     challengeId,
     details: { provider: 'twilio-sms', attempts: '1', reason: 'LEASE_EXPIRED' },
   })

@@ -7,6 +7,7 @@ import {
   AbortReason,
   ChallengeStatus,
   Channel,
+  Choice,
   type ResendChallengeRequestSchema,
   SignatureStatus,
 } from '../../gen/bank/signature/v1/signature_pb.ts'
@@ -39,7 +40,7 @@ test('a resend sends a new code, and the one before is dead', async () => {
   expect(challenge).toMatchObject({
     status: ChallengeStatus.SENT,
     provider: 'twilio-sms',
-    choice: 'RESENT',
+    choice: Choice.RESENT,
     triesRemaining: 3,
     expireTime: signature?.expireTime,
   })
@@ -78,7 +79,12 @@ test('a resend goes over the channel that it asks for', async () => {
   const { signatureId } = await started({ channel: Channel.SMS, pushToken })
   const { challenge } = await resend(signatureId, { channel: Channel.PUSH })
 
-  expect(challenge).toMatchObject({ channel: Channel.PUSH, provider: 'fcm-push', choice: 'RESENT', routePriority: 20 })
+  expect(challenge).toMatchObject({
+    channel: Channel.PUSH,
+    provider: 'fcm-push',
+    choice: Choice.RESENT,
+    routePriority: 20,
+  })
   expect(called(app)).toEqual(['twilio-sms', 'fcm-push'])
   expect(app.sandbox.calls[1]?.json).toMatchObject({ message: { token: pushToken } })
   await expectOnlyTheLastCodeSigns(app, signatureId)
@@ -86,13 +92,13 @@ test('a resend goes over the channel that it asks for', async () => {
 
 test('a resend that asks for no channel goes by what the signature was started with', async () => {
   const { signatureId } = await started({ channel: Channel.PUSH, pushToken: 'a-token' })
-  expect((await resend(signatureId)).challenge).toMatchObject({ channel: Channel.PUSH, choice: 'RESENT' })
+  expect((await resend(signatureId)).challenge).toMatchObject({ channel: Channel.PUSH, choice: Choice.RESENT })
 })
 
 test('a phone call takes the place of a text message', async () => {
   const { signatureId } = await started({ channel: Channel.SMS, customerSegment: 'BUSINESS' })
   const { challenge } = await resend(signatureId, { channel: Channel.VOICE })
-  expect(challenge).toMatchObject({ channel: Channel.VOICE, provider: 'twilio-voice', choice: 'RESENT' })
+  expect(challenge).toMatchObject({ channel: Channel.VOICE, provider: 'twilio-voice', choice: Choice.RESENT })
   await expectOnlyTheLastCodeSigns(app, signatureId)
 })
 
@@ -262,7 +268,7 @@ test('when the provider of a resend fails, the next one is tried, and it counts 
   app.sandbox.failNext({ status: 503 })
   const { challenge } = await resend(signatureId)
 
-  expect(challenge).toMatchObject({ provider: 'vonage-sms', choice: 'NEXT_PROVIDER', triesRemaining: 3 })
+  expect(challenge).toMatchObject({ provider: 'vonage-sms', choice: Choice.NEXT_PROVIDER, triesRemaining: 3 })
   expect(called(app)).toEqual(['twilio-sms', 'twilio-sms', 'vonage-sms'])
   const challenges = await challengesOf(app, signatureId)
   expect(challenges.map(({ status, choice }) => `${status} ${choice}`)).toEqual([

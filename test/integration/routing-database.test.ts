@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { Code } from '@connectrpc/connect'
 import { sql } from 'kysely'
 import { expect, test, vi } from 'vitest'
-import { Channel } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { Channel, PassReason, TimelineEventType } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { startEmbeddedPostgres } from '../../src/embedded/embedded-postgres.ts'
 import { openCluster, run } from '../../src/embedded/postgres-cluster.ts'
 import { type App, failure, PHONE, row, startApp, startRequest, transaction } from '../support/app.ts'
@@ -122,13 +122,16 @@ test('a replica that lacks a provider of a later table goes on, says so, and pas
   const { challenge } = await other.client.startSignature(startRequest())
 
   const passed = { provider: 'vonage-sms', reason: 'NOT_CONFIGURED' }
-  expect(challenge).toMatchObject({ provider: 'twilio-sms', passedOver: [{ ...passed, channel: Channel.SMS }] })
+  expect(challenge).toMatchObject({
+    provider: 'twilio-sms',
+    passedOver: [{ ...passed, channel: Channel.SMS, reason: PassReason.NOT_CONFIGURED }],
+  })
   expect(await row(app, 'challenge', challenge?.id ?? '')).toMatchObject({
     routing_table_version: version,
     passed_over: [{ ...passed, channel: 'SMS' }],
   })
   const { signature } = await other.client.getSignature({ signatureId: challenge?.signatureId ?? '' })
-  expect(signature?.timeline.map(({ type }) => type)).toContain('PROVIDER_SKIPPED')
+  expect(signature?.timeline.map(({ type }) => type)).toContain(TimelineEventType.PROVIDER_PASSED_OVER)
   expect(errors(other)).toMatchObject([
     { msg: expect.stringContaining('the route with priority 1 names "vonage-sms" for SMS; there is only') },
   ])
@@ -156,7 +159,7 @@ test('a row with none but unknown providers is UNAVAILABLE, and rules no longer 
   })
   expect(await app.db.selectFrom('signature').selectAll().execute()).toEqual([])
   const { providers } = await app.routing.explainRoute({ phoneNumber: PHONE, transaction: transaction() })
-  expect(providers.map(({ skipReason }) => skipReason)).toEqual(['NOT_CONFIGURED', 'NOT_CONFIGURED'])
+  expect(providers.map(({ passReason }) => passReason)).toEqual([PassReason.NOT_CONFIGURED, PassReason.NOT_CONFIGURED])
   const version = await publish(app, [route(1, CHAIN)])
   expect(await obeyed(app)).toEqual([version, 'vonage-sms'])
 })

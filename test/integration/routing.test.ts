@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { Code } from '@connectrpc/connect'
 import { sql } from 'kysely'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import { Channel } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { Channel, TimelineEventType } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { type App, failure, row, startApp, startRequest, transaction } from '../support/app.ts'
 import { type Chain, forceTable, publish, type RouteInit, route } from '../support/routing.ts'
 
@@ -74,7 +74,7 @@ test.each([
     expect(challenge).toMatchObject({ routePriority: Number(priority), routingTableVersion: version, passedOver: [] })
     const { signature: withTimeline } = await routed.client.getSignature({ signatureId: signature?.id ?? '' })
     expect(withTimeline?.timeline[0]).toMatchObject({
-      type: 'SIGNATURE_STARTED',
+      type: TimelineEventType.SIGNATURE_STARTED,
       details: { route: priority, routing_table_version: String(version) },
     })
     expect(await row(app, 'challenge', challenge?.id ?? '')).toMatchObject({ route: { priority: Number(priority) } })

@@ -3,7 +3,7 @@ import { Code } from '@connectrpc/connect'
 import { sql } from 'kysely'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { ProviderState, type SetProviderStateRequestSchema } from '../../gen/bank/signature/v1/routing_pb.ts'
-import { Channel } from '../../gen/bank/signature/v1/signature_pb.ts'
+import { Channel, PassReason, TimelineEventType } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { type App, failure, type Init, row, startApp, startRequest } from '../support/app.ts'
 import { enable, pause, publish, route } from '../support/routing.ts'
 
@@ -21,14 +21,19 @@ test('a paused provider is passed over at once, which the challenge and the time
   await pause(app, 'vonage-sms')
   const { signature, challenge } = await app.client.startSignature(startRequest())
 
-  expect(challenge).toMatchObject({ provider: 'twilio-sms', passedOver: [{ ...PAUSED, channel: Channel.SMS }] })
+  expect(challenge).toMatchObject({
+    provider: 'twilio-sms',
+    passedOver: [{ ...PAUSED, channel: Channel.SMS, reason: PassReason.PAUSED }],
+  })
   expect(await row(app, 'challenge', challenge?.id ?? '')).toMatchObject({
     provider: 'twilio-sms',
     status: 'SENT',
     passed_over: [PAUSED],
   })
   const { signature: read } = await app.client.getSignature({ signatureId: signature?.id ?? '' })
-  expect(read?.timeline.filter(({ type }) => type === 'PROVIDER_SKIPPED')).toMatchObject([{ details: PAUSED }])
+  expect(read?.timeline.filter(({ type }) => type === TimelineEventType.PROVIDER_PASSED_OVER)).toMatchObject([
+    { details: PAUSED },
+  ])
   expect(sentBy()).toEqual(['twilio-sms'])
 })
 
@@ -120,7 +125,7 @@ test('with every provider paused a start is refused at once, and the same key wo
 
   await enable(app, 'twilio-sms')
   const { challenge } = await app.client.startSignature(request)
-  expect(challenge).toMatchObject({ provider: 'twilio-sms', passedOver: [{ reason: 'PAUSED' }] })
+  expect(challenge).toMatchObject({ provider: 'twilio-sms', passedOver: [{ reason: PassReason.PAUSED }] })
   expect(sentBy()).toEqual(['twilio-sms'])
 })
 
@@ -144,7 +149,7 @@ test('a delivery under way calls a provider no more once it is paused, and goes 
   await pause(app, 'vonage-sms')
 
   const { signature, challenge } = await starting
-  expect(challenge).toMatchObject({ provider: 'twilio-sms', passedOver: [{ reason: 'PROVIDER_UNAVAILABLE' }] })
+  expect(challenge).toMatchObject({ provider: 'twilio-sms', passedOver: [{ reason: PassReason.PROVIDER_UNAVAILABLE }] })
   expect(app.sandbox.calls.map(({ provider }) => provider).filter(isSms)).toEqual(['vonage-sms', 'twilio-sms'])
   const [first = ''] = signature?.challengeIds ?? []
   expect(await row(app, 'challenge', first)).toMatchObject({ provider: 'vonage-sms', status: 'FAILED' })

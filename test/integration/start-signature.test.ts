@@ -11,6 +11,7 @@ import {
   DeliveryStatus,
   SignatureStatus,
   type StartSignatureResponse,
+  TimelineEventType,
 } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { loadConfig } from '../../src/config.ts'
 import { lookUpHmac } from '../../src/domain/look-up-hmac.ts'
@@ -68,19 +69,19 @@ test('a start sends the code and answers with the whole signature and challenge'
   expect(withTimeline?.timeline).toMatchObject([
     {
       position: 1,
-      type: 'SIGNATURE_STARTED',
+      type: TimelineEventType.SIGNATURE_STARTED,
       challengeId: '',
       details: { route: '1000', routing_table_version: '1' },
     },
     {
       position: 2,
-      type: 'CHALLENGE_STARTED',
+      type: TimelineEventType.CHALLENGE_STARTED,
       challengeId: challenge?.id,
       details: { channel: 'SMS', provider: 'twilio-sms' },
     },
     {
       position: 3,
-      type: 'CHALLENGE_SENT',
+      type: TimelineEventType.CHALLENGE_SENT,
       challengeId: challenge?.id,
       details: { provider: 'twilio-sms', attempts: '1', provider_challenge_id: challenge?.providerChallengeId },
     },

@@ -1,7 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from 'kysely'
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import { ChallengeStatus, Channel, DeliveryStatus, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
+import {
+  ChallengeStatus,
+  Channel,
+  DeliveryStatus,
+  PassReason,
+  SignatureStatus,
+} from '../../gen/bank/signature/v1/signature_pb.ts'
 import { type App, failure, startApp, startRequest, transaction, wrongCode } from '../support/app.ts'
 import { called, challengesOf, codesTold, expectOnlyTheLastCodeSigns, history } from '../support/hops.ts'
 import { publish, route } from '../support/routing.ts'
@@ -66,7 +72,7 @@ describe('a message that did not arrive', () => {
     })
     expect(await history(app, signatureId)).toEqual([
       'SIGNATURE_STARTED',
-      'PROVIDER_SKIPPED fcm-push NO_PUSH_TOKEN',
+      'PROVIDER_PASSED_OVER fcm-push NO_PUSH_TOKEN',
       'CHALLENGE_STARTED #1 twilio-sms',
       'CHALLENGE_SENT #1 twilio-sms after 1',
       'DELIVERY_REPORTED #1 30003',
@@ -79,7 +85,7 @@ describe('a message that did not arrive', () => {
     expect(challenge?.passedOver.at(-1)).toMatchObject({
       provider: 'twilio-sms',
       channel: Channel.SMS,
-      reason: 'UNDELIVERED',
+      reason: PassReason.UNDELIVERED,
     })
     await expectOnlyTheLastCodeSigns(app, signatureId)
   })

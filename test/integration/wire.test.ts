@@ -28,6 +28,7 @@ import {
   startApp,
   startRequest,
   transaction,
+  typeName,
   vendorSettings,
   wrongCode,
 } from '../support/app.ts'
@@ -148,7 +149,7 @@ describe('over @grpc/grpc-js', () => {
     expect((await complete(code)).signature).toMatchObject({ status: SignatureStatus.SIGNED })
 
     const { signature: stored } = await grpcJs.call(getSignature, { signatureId })
-    expect(stored?.timeline.map(({ type }) => type)).toEqual([
+    expect(stored?.timeline.map(({ type }) => typeName(type))).toEqual([
       'SIGNATURE_STARTED',
       'CHALLENGE_STARTED',
       'CHALLENGE_SENT',

@@ -201,8 +201,8 @@ async function expectByTheRules({ client, sandbox }: Lane, behaviours: Case, run
     expected.challenges.flatMap(({ provider, calls }) => times(calls, provider)),
   )
   const events = await history({ client }, signatureId)
-  expect(events.filter((event) => event.startsWith('PROVIDER_SKIPPED'))).toEqual(
-    expected.skipped.map((provider) => `PROVIDER_SKIPPED ${provider} RECIPIENT_REFUSED`),
+  expect(events.filter((event) => event.startsWith('PROVIDER_PASSED_OVER'))).toEqual(
+    expected.skipped.map((provider) => `PROVIDER_PASSED_OVER ${provider} RECIPIENT_REFUSED`),
   )
   await expectOneRightCode({ client, sandbox }, signatureId, 'reason' in told ? 0 : 1)
 }

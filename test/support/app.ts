@@ -9,6 +9,8 @@ import {
   type Signature,
   SignatureService,
   type StartSignatureRequestSchema,
+  TimelineEventType,
+  TimelineEventTypeSchema,
   type TransactionSchema,
 } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from '../../gen/google/rpc/error_details_pb.ts'
@@ -205,10 +207,15 @@ export async function failure(call: Promise<unknown>): Promise<Failure> {
   }
 }
 
-/** The types of a signature's timeline, oldest first. */
+/** The name of a timeline event's type, for example SIGNATURE_STARTED. */
+export function typeName(type: TimelineEventType | undefined): string {
+  return TimelineEventTypeSchema.value[type ?? TimelineEventType.UNSPECIFIED]?.localName ?? ''
+}
+
+/** The names of the types of a signature's timeline, oldest first. */
 export async function timeline(app: Pick<App, 'client'>, signatureId: string): Promise<string[]> {
   const { signature } = await app.client.getSignature({ signatureId })
-  return signature?.timeline.map(({ type }) => type) ?? []
+  return signature?.timeline.map(({ type }) => typeName(type)) ?? []
 }
 
 /** The one row of a table with this id. */

@@ -7,7 +7,7 @@ import {
   type StartSignatureResponse,
 } from '../../gen/bank/signature/v1/signature_pb.ts'
 import type { SimulatedCall } from '../../src/sandbox/sandbox.ts'
-import { type App, codeIn, type Failure, row } from './app.ts'
+import { type App, codeIn, type Failure, row, typeName } from './app.ts'
 
 /** How one call to the provider is recorded: what it meant, and the provider's code or what happened. */
 export type Ended = [outcome: string, providerErrorCode: string | null]
@@ -121,7 +121,7 @@ async function expectRecord(
     ),
   )
   const { signature } = await app.client.getSignature({ signatureId: signatureId ?? '' })
-  expect(signature?.timeline.map((event) => [event.type, event.details])).toEqual([
+  expect(signature?.timeline.map((event) => [typeName(event.type), event.details])).toEqual([
     ['SIGNATURE_STARTED', { route: '1000', routing_table_version: '1' }],
     ['CHALLENGE_STARTED', { channel: 'SMS', provider: 'twilio-sms' }],
     ...events,

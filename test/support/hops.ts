@@ -6,7 +6,7 @@ import { unseal } from '../../src/domain/sealed.ts'
 import { parseSpokenCode, spokenCodePlace } from '../../src/domain/spoken-code.ts'
 import type { SimulatedCall } from '../../src/sandbox/sandbox.ts'
 import { KEY_RING } from '../../src/secrets/key-rules.ts'
-import { type App, codeIn, failure, transaction } from './app.ts'
+import { type App, codeIn, failure, transaction, typeName } from './app.ts'
 
 /**
  * The code that a call is for, whatever the vendor is asked to do with it. That of a phone call waits sealed until a key is
@@ -79,7 +79,7 @@ export async function history({ client }: Pick<App, 'client'>, signatureId: stri
     const number = (signature?.challengeIds.indexOf(challengeId) ?? -1) + 1
     const { provider, reason, provider_error_code, attempts, tries_remaining } = details
     return [
-      type,
+      typeName(type),
       number > 0 && `#${number}`,
       provider,
       reason,

@@ -1,6 +1,6 @@
 import { expect, vi } from 'vitest'
 import { AbortReason, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
-import { type App, failure, start, timeline, transaction, wrongCode } from './app.ts'
+import { type App, failure, start, timeline, transaction, typeName, wrongCode } from './app.ts'
 import { publish, route } from './routing.ts'
 
 /** Uses every call that touches the database, and expects what its rows should say. */
@@ -15,7 +15,7 @@ export async function useWholeService(app: Omit<App, 'replica'>): Promise<void> 
   const told: string[] = []
   const watching = (async () => {
     for await (const { event } of app.client.watchSignature({ signatureId }, { signal: leave.signal })) {
-      told.push(String(event?.type))
+      told.push(typeName(event?.type))
     }
   })()
   try {

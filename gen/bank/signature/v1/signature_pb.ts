@@ -14,15 +14,15 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file bank/signature/v1/signature.proto.
  */
 export const file_bank_signature_v1_signature: GenFile = /*@__PURE__*/
-  fileDesc("CiFiYW5rL3NpZ25hdHVyZS92MS9zaWduYXR1cmUucHJvdG8SEWJhbmsuc2lnbmF0dXJlLnYxIvsBChVTdGFydFNpZ25hdHVyZVJlcXVlc3QSFwoPaWRlbXBvdGVuY3lfa2V5GAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJEhQKDHBob25lX251bWJlchgDIAEoCRIzCgt0cmFuc2FjdGlvbhgEIAEoCzIeLmJhbmsuc2lnbmF0dXJlLnYxLlRyYW5zYWN0aW9uEisKB2NoYW5uZWwYBSABKA4yGi5iYW5rLnNpZ25hdHVyZS52MS5DaGFubmVsEg4KBmxvY2FsZRgGIAEoCRISCgpwdXNoX3Rva2VuGAcgASgJEhgKEGN1c3RvbWVyX3NlZ21lbnQYCCABKAkiegoWU3RhcnRTaWduYXR1cmVSZXNwb25zZRIvCglzaWduYXR1cmUYASABKAsyHC5iYW5rLnNpZ25hdHVyZS52MS5TaWduYXR1cmUSLwoJY2hhbGxlbmdlGAIgASgLMhwuYmFuay5zaWduYXR1cmUudjEuQ2hhbGxlbmdlIisKE0dldENoYWxsZW5nZVJlcXVlc3QSFAoMY2hhbGxlbmdlX2lkGAEgASgJIkcKFEdldENoYWxsZW5nZVJlc3BvbnNlEi8KCWNoYWxsZW5nZRgBIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLkNoYWxsZW5nZSJzChhDb21wbGV0ZVNpZ25hdHVyZVJlcXVlc3QSFAoMc2lnbmF0dXJlX2lkGAEgASgJEgwKBGNvZGUYAiABKAkSMwoLdHJhbnNhY3Rpb24YAyABKAsyHi5iYW5rLnNpZ25hdHVyZS52MS5UcmFuc2FjdGlvbiJMChlDb21wbGV0ZVNpZ25hdHVyZVJlc3BvbnNlEi8KCXNpZ25hdHVyZRgBIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLlNpZ25hdHVyZSJ0ChZSZXNlbmRDaGFsbGVuZ2VSZXF1ZXN0EhQKDHNpZ25hdHVyZV9pZBgBIAEoCRIXCg9pZGVtcG90ZW5jeV9rZXkYAiABKAkSKwoHY2hhbm5lbBgDIAEoDjIaLmJhbmsuc2lnbmF0dXJlLnYxLkNoYW5uZWwiewoXUmVzZW5kQ2hhbGxlbmdlUmVzcG9uc2USLwoJc2lnbmF0dXJlGAEgASgLMhwuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlEi8KCWNoYWxsZW5nZRgCIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLkNoYWxsZW5nZSJdChVBYm9ydFNpZ25hdHVyZVJlcXVlc3QSFAoMc2lnbmF0dXJlX2lkGAEgASgJEi4KBnJlYXNvbhgCIAEoDjIeLmJhbmsuc2lnbmF0dXJlLnYxLkFib3J0UmVhc29uIkkKFkFib3J0U2lnbmF0dXJlUmVzcG9uc2USLwoJc2lnbmF0dXJlGAEgASgLMhwuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlIkUKFVdhdGNoU2lnbmF0dXJlUmVxdWVzdBIUCgxzaWduYXR1cmVfaWQYASABKAkSFgoOYWZ0ZXJfcG9zaXRpb24YAiABKAUifQoWV2F0Y2hTaWduYXR1cmVSZXNwb25zZRIvCgVldmVudBgBIAEoCzIgLmJhbmsuc2lnbmF0dXJlLnYxLlRpbWVsaW5lRXZlbnQSMgoGc3RhdHVzGAIgASgOMiIuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlU3RhdHVzIvcBChVMaXN0U2lnbmF0dXJlc1JlcXVlc3QSMgoGc3RhdHVzGAEgASgOMiIuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlU3RhdHVzEhAKCHByb3ZpZGVyGAIgASgJEhMKC2N1c3RvbWVyX2lkGAMgASgJEi4KCnN0YXJ0X3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwYWdlX3NpemUYBiABKAUSEgoKcGFnZV90b2tlbhgHIAEoCSJjChZMaXN0U2lnbmF0dXJlc1Jlc3BvbnNlEjAKCnNpZ25hdHVyZXMYASADKAsyHC5iYW5rLnNpZ25hdHVyZS52MS5TaWduYXR1cmUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIisKE0dldFNpZ25hdHVyZVJlcXVlc3QSFAoMc2lnbmF0dXJlX2lkGAEgASgJIkcKFEdldFNpZ25hdHVyZVJlc3BvbnNlEi8KCXNpZ25hdHVyZRgBIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLlNpZ25hdHVyZSKJAQoLVHJhbnNhY3Rpb24SIgoGYW1vdW50GAEgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXkSEgoKcGF5ZWVfbmFtZRgCIAEoCRIVCg1wYXllZV9hY2NvdW50GAMgASgJEhgKEHRyYW5zYWN0aW9uX3R5cGUYBCABKAkSEQoJcmVmZXJlbmNlGAUgASgJIuACCglTaWduYXR1cmUSCgoCaWQYASABKAkSMgoGc3RhdHVzGAIgASgOMiIuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlU3RhdHVzEjMKC3RyYW5zYWN0aW9uGAMgASgLMh4uYmFuay5zaWduYXR1cmUudjEuVHJhbnNhY3Rpb24SFQoNY2hhbGxlbmdlX2lkcxgEIAMoCRIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKCHRpbWVsaW5lGAggAygLMiAuYmFuay5zaWduYXR1cmUudjEuVGltZWxpbmVFdmVudCKvBQoJQ2hhbGxlbmdlEgoKAmlkGAEgASgJEhQKDHNpZ25hdHVyZV9pZBgCIAEoCRIrCgdjaGFubmVsGAMgASgOMhouYmFuay5zaWduYXR1cmUudjEuQ2hhbm5lbBIQCghwcm92aWRlchgEIAEoCRIyCgZzdGF0dXMYBSABKA4yIi5iYW5rLnNpZ25hdHVyZS52MS5DaGFsbGVuZ2VTdGF0dXMSOgoPZGVsaXZlcnlfc3RhdHVzGAYgASgOMiEuYmFuay5zaWduYXR1cmUudjEuRGVsaXZlcnlTdGF0dXMSHQoVcHJvdmlkZXJfY2hhbGxlbmdlX2lkGAcgASgJEhsKE21hc2tlZF9waG9uZV9udW1iZXIYCCABKAkSFwoPdHJpZXNfcmVtYWluaW5nGAkgASgFEi8KC2NyZWF0ZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCglzZW5kX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI0CgdmYWlsdXJlGA0gASgLMiMuYmFuay5zaWduYXR1cmUudjEuQ2hhbGxlbmdlRmFpbHVyZRIdChVyb3V0aW5nX3RhYmxlX3ZlcnNpb24YDiABKAUSFgoOcm91dGVfcHJpb3JpdHkYDyABKAUSDgoGY2hvaWNlGBAgASgJEjIKC3Bhc3NlZF9vdmVyGBEgAygLMh0uYmFuay5zaWduYXR1cmUudjEuUGFzc2VkT3ZlchI6Cg9kZWxpdmVyeV9yZXBvcnQYEiABKAsyIS5iYW5rLnNpZ25hdHVyZS52MS5EZWxpdmVyeVJlcG9ydCJuCg5EZWxpdmVyeVJlcG9ydBIVCg12ZW5kb3Jfc3RhdHVzGAEgASgJEhsKE3Byb3ZpZGVyX2Vycm9yX2NvZGUYAiABKAkSKAoEdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiWwoKUGFzc2VkT3ZlchIQCghwcm92aWRlchgBIAEoCRIrCgdjaGFubmVsGAIgASgOMhouYmFuay5zaWduYXR1cmUudjEuQ2hhbm5lbBIOCgZyZWFzb24YAyABKAkiPwoQQ2hhbGxlbmdlRmFpbHVyZRIOCgZyZWFzb24YASABKAkSGwoTcHJvdmlkZXJfZXJyb3JfY29kZRgCIAEoCSLfAQoNVGltZWxpbmVFdmVudBIQCghwb3NpdGlvbhgBIAEoBRIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgR0eXBlGAMgASgJEhQKDGNoYWxsZW5nZV9pZBgEIAEoCRI+CgdkZXRhaWxzGAUgAygLMi0uYmFuay5zaWduYXR1cmUudjEuVGltZWxpbmVFdmVudC5EZXRhaWxzRW50cnkaLgoMRGV0YWlsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEqWAoHQ2hhbm5lbBIXChNDSEFOTkVMX1VOU1BFQ0lGSUVEEAASDwoLQ0hBTk5FTF9TTVMQARIRCg1DSEFOTkVMX1ZPSUNFEAISEAoMQ0hBTk5FTF9QVVNIEAMqiAEKC0Fib3J0UmVhc29uEhwKGEFCT1JUX1JFQVNPTl9VTlNQRUNJRklFRBAAEh8KG0FCT1JUX1JFQVNPTl9VU0VSX0NBTkNFTExFRBABEh8KG0FCT1JUX1JFQVNPTl9GUkFVRF9ERVRFQ1RFRBACEhkKFUFCT1JUX1JFQVNPTl9PUEVSQVRPUhADKscBCg9TaWduYXR1cmVTdGF0dXMSIAocU0lHTkFUVVJFX1NUQVRVU19VTlNQRUNJRklFRBAAEhwKGFNJR05BVFVSRV9TVEFUVVNfUEVORElORxABEhsKF1NJR05BVFVSRV9TVEFUVVNfU0lHTkVEEAISGwoXU0lHTkFUVVJFX1NUQVRVU19GQUlMRUQQAxIcChhTSUdOQVRVUkVfU1RBVFVTX0VYUElSRUQQBBIcChhTSUdOQVRVUkVfU1RBVFVTX0FCT1JURUQQBSrnAQoPQ2hhbGxlbmdlU3RhdHVzEiAKHENIQUxMRU5HRV9TVEFUVVNfVU5TUEVDSUZJRUQQABIcChhDSEFMTEVOR0VfU1RBVFVTX1BFTkRJTkcQARIZChVDSEFMTEVOR0VfU1RBVFVTX1NFTlQQAhIeChpDSEFMTEVOR0VfU1RBVFVTX0NPTVBMRVRFRBADEhsKF0NIQUxMRU5HRV9TVEFUVVNfRkFJTEVEEAQSHAoYQ0hBTExFTkdFX1NUQVRVU19FWFBJUkVEEAUSHgoaQ0hBTExFTkdFX1NUQVRVU19DQU5DRUxMRUQQBirGAQoORGVsaXZlcnlTdGF0dXMSHwobREVMSVZFUllfU1RBVFVTX1VOU1BFQ0lGSUVEEAASGwoXREVMSVZFUllfU1RBVFVTX1VOS05PV04QARIcChhERUxJVkVSWV9TVEFUVVNfQUNDRVBURUQQAhIYChRERUxJVkVSWV9TVEFUVVNfU0VOVBADEh0KGURFTElWRVJZX1NUQVRVU19ERUxJVkVSRUQQBBIfChtERUxJVkVSWV9TVEFUVVNfVU5ERUxJVkVSRUQQBTLgBgoQU2lnbmF0dXJlU2VydmljZRJlCg5TdGFydFNpZ25hdHVyZRIoLmJhbmsuc2lnbmF0dXJlLnYxLlN0YXJ0U2lnbmF0dXJlUmVxdWVzdBopLmJhbmsuc2lnbmF0dXJlLnYxLlN0YXJ0U2lnbmF0dXJlUmVzcG9uc2USZAoMR2V0Q2hhbGxlbmdlEiYuYmFuay5zaWduYXR1cmUudjEuR2V0Q2hhbGxlbmdlUmVxdWVzdBonLmJhbmsuc2lnbmF0dXJlLnYxLkdldENoYWxsZW5nZVJlc3BvbnNlIgOQAgESbgoRQ29tcGxldGVTaWduYXR1cmUSKy5iYW5rLnNpZ25hdHVyZS52MS5Db21wbGV0ZVNpZ25hdHVyZVJlcXVlc3QaLC5iYW5rLnNpZ25hdHVyZS52MS5Db21wbGV0ZVNpZ25hdHVyZVJlc3BvbnNlEmgKD1Jlc2VuZENoYWxsZW5nZRIpLmJhbmsuc2lnbmF0dXJlLnYxLlJlc2VuZENoYWxsZW5nZVJlcXVlc3QaKi5iYW5rLnNpZ25hdHVyZS52MS5SZXNlbmRDaGFsbGVuZ2VSZXNwb25zZRJlCg5BYm9ydFNpZ25hdHVyZRIoLmJhbmsuc2lnbmF0dXJlLnYxLkFib3J0U2lnbmF0dXJlUmVxdWVzdBopLmJhbmsuc2lnbmF0dXJlLnYxLkFib3J0U2lnbmF0dXJlUmVzcG9uc2USbAoOV2F0Y2hTaWduYXR1cmUSKC5iYW5rLnNpZ25hdHVyZS52MS5XYXRjaFNpZ25hdHVyZVJlcXVlc3QaKS5iYW5rLnNpZ25hdHVyZS52MS5XYXRjaFNpZ25hdHVyZVJlc3BvbnNlIgOQAgEwARJqCg5MaXN0U2lnbmF0dXJlcxIoLmJhbmsuc2lnbmF0dXJlLnYxLkxpc3RTaWduYXR1cmVzUmVxdWVzdBopLmJhbmsuc2lnbmF0dXJlLnYxLkxpc3RTaWduYXR1cmVzUmVzcG9uc2UiA5ACARJkCgxHZXRTaWduYXR1cmUSJi5iYW5rLnNpZ25hdHVyZS52MS5HZXRTaWduYXR1cmVSZXF1ZXN0GicuYmFuay5zaWduYXR1cmUudjEuR2V0U2lnbmF0dXJlUmVzcG9uc2UiA5ACAUIZChVjb20uYmFuay5zaWduYXR1cmUudjFQAWIGcHJvdG8z", [file_google_protobuf_timestamp, file_google_type_money]);
+  fileDesc("CiFiYW5rL3NpZ25hdHVyZS92MS9zaWduYXR1cmUucHJvdG8SEWJhbmsuc2lnbmF0dXJlLnYxIvsBChVTdGFydFNpZ25hdHVyZVJlcXVlc3QSFwoPaWRlbXBvdGVuY3lfa2V5GAEgASgJEhMKC2N1c3RvbWVyX2lkGAIgASgJEhQKDHBob25lX251bWJlchgDIAEoCRIzCgt0cmFuc2FjdGlvbhgEIAEoCzIeLmJhbmsuc2lnbmF0dXJlLnYxLlRyYW5zYWN0aW9uEisKB2NoYW5uZWwYBSABKA4yGi5iYW5rLnNpZ25hdHVyZS52MS5DaGFubmVsEg4KBmxvY2FsZRgGIAEoCRISCgpwdXNoX3Rva2VuGAcgASgJEhgKEGN1c3RvbWVyX3NlZ21lbnQYCCABKAkiegoWU3RhcnRTaWduYXR1cmVSZXNwb25zZRIvCglzaWduYXR1cmUYASABKAsyHC5iYW5rLnNpZ25hdHVyZS52MS5TaWduYXR1cmUSLwoJY2hhbGxlbmdlGAIgASgLMhwuYmFuay5zaWduYXR1cmUudjEuQ2hhbGxlbmdlIisKE0dldENoYWxsZW5nZVJlcXVlc3QSFAoMY2hhbGxlbmdlX2lkGAEgASgJIkcKFEdldENoYWxsZW5nZVJlc3BvbnNlEi8KCWNoYWxsZW5nZRgBIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLkNoYWxsZW5nZSJzChhDb21wbGV0ZVNpZ25hdHVyZVJlcXVlc3QSFAoMc2lnbmF0dXJlX2lkGAEgASgJEgwKBGNvZGUYAiABKAkSMwoLdHJhbnNhY3Rpb24YAyABKAsyHi5iYW5rLnNpZ25hdHVyZS52MS5UcmFuc2FjdGlvbiJMChlDb21wbGV0ZVNpZ25hdHVyZVJlc3BvbnNlEi8KCXNpZ25hdHVyZRgBIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLlNpZ25hdHVyZSJ0ChZSZXNlbmRDaGFsbGVuZ2VSZXF1ZXN0EhQKDHNpZ25hdHVyZV9pZBgBIAEoCRIXCg9pZGVtcG90ZW5jeV9rZXkYAiABKAkSKwoHY2hhbm5lbBgDIAEoDjIaLmJhbmsuc2lnbmF0dXJlLnYxLkNoYW5uZWwiewoXUmVzZW5kQ2hhbGxlbmdlUmVzcG9uc2USLwoJc2lnbmF0dXJlGAEgASgLMhwuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlEi8KCWNoYWxsZW5nZRgCIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLkNoYWxsZW5nZSJdChVBYm9ydFNpZ25hdHVyZVJlcXVlc3QSFAoMc2lnbmF0dXJlX2lkGAEgASgJEi4KBnJlYXNvbhgCIAEoDjIeLmJhbmsuc2lnbmF0dXJlLnYxLkFib3J0UmVhc29uIkkKFkFib3J0U2lnbmF0dXJlUmVzcG9uc2USLwoJc2lnbmF0dXJlGAEgASgLMhwuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlIkUKFVdhdGNoU2lnbmF0dXJlUmVxdWVzdBIUCgxzaWduYXR1cmVfaWQYASABKAkSFgoOYWZ0ZXJfcG9zaXRpb24YAiABKAUifQoWV2F0Y2hTaWduYXR1cmVSZXNwb25zZRIvCgVldmVudBgBIAEoCzIgLmJhbmsuc2lnbmF0dXJlLnYxLlRpbWVsaW5lRXZlbnQSMgoGc3RhdHVzGAIgASgOMiIuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlU3RhdHVzIvcBChVMaXN0U2lnbmF0dXJlc1JlcXVlc3QSMgoGc3RhdHVzGAEgASgOMiIuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlU3RhdHVzEhAKCHByb3ZpZGVyGAIgASgJEhMKC2N1c3RvbWVyX2lkGAMgASgJEi4KCnN0YXJ0X3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwYWdlX3NpemUYBiABKAUSEgoKcGFnZV90b2tlbhgHIAEoCSJjChZMaXN0U2lnbmF0dXJlc1Jlc3BvbnNlEjAKCnNpZ25hdHVyZXMYASADKAsyHC5iYW5rLnNpZ25hdHVyZS52MS5TaWduYXR1cmUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIisKE0dldFNpZ25hdHVyZVJlcXVlc3QSFAoMc2lnbmF0dXJlX2lkGAEgASgJIkcKFEdldFNpZ25hdHVyZVJlc3BvbnNlEi8KCXNpZ25hdHVyZRgBIAEoCzIcLmJhbmsuc2lnbmF0dXJlLnYxLlNpZ25hdHVyZSKJAQoLVHJhbnNhY3Rpb24SIgoGYW1vdW50GAEgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXkSEgoKcGF5ZWVfbmFtZRgCIAEoCRIVCg1wYXllZV9hY2NvdW50GAMgASgJEhgKEHRyYW5zYWN0aW9uX3R5cGUYBCABKAkSEQoJcmVmZXJlbmNlGAUgASgJIuACCglTaWduYXR1cmUSCgoCaWQYASABKAkSMgoGc3RhdHVzGAIgASgOMiIuYmFuay5zaWduYXR1cmUudjEuU2lnbmF0dXJlU3RhdHVzEjMKC3RyYW5zYWN0aW9uGAMgASgLMh4uYmFuay5zaWduYXR1cmUudjEuVHJhbnNhY3Rpb24SFQoNY2hhbGxlbmdlX2lkcxgEIAMoCRIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKCHRpbWVsaW5lGAggAygLMiAuYmFuay5zaWduYXR1cmUudjEuVGltZWxpbmVFdmVudCLQBQoJQ2hhbGxlbmdlEgoKAmlkGAEgASgJEhQKDHNpZ25hdHVyZV9pZBgCIAEoCRIrCgdjaGFubmVsGAMgASgOMhouYmFuay5zaWduYXR1cmUudjEuQ2hhbm5lbBIQCghwcm92aWRlchgEIAEoCRIyCgZzdGF0dXMYBSABKA4yIi5iYW5rLnNpZ25hdHVyZS52MS5DaGFsbGVuZ2VTdGF0dXMSOgoPZGVsaXZlcnlfc3RhdHVzGAYgASgOMiEuYmFuay5zaWduYXR1cmUudjEuRGVsaXZlcnlTdGF0dXMSHQoVcHJvdmlkZXJfY2hhbGxlbmdlX2lkGAcgASgJEhsKE21hc2tlZF9waG9uZV9udW1iZXIYCCABKAkSFwoPdHJpZXNfcmVtYWluaW5nGAkgASgFEi8KC2NyZWF0ZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCglzZW5kX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI0CgdmYWlsdXJlGA0gASgLMiMuYmFuay5zaWduYXR1cmUudjEuQ2hhbGxlbmdlRmFpbHVyZRIdChVyb3V0aW5nX3RhYmxlX3ZlcnNpb24YDiABKAUSFgoOcm91dGVfcHJpb3JpdHkYDyABKAUSKQoGY2hvaWNlGBMgASgOMhkuYmFuay5zaWduYXR1cmUudjEuQ2hvaWNlEjIKC3Bhc3NlZF9vdmVyGBEgAygLMh0uYmFuay5zaWduYXR1cmUudjEuUGFzc2VkT3ZlchI6Cg9kZWxpdmVyeV9yZXBvcnQYEiABKAsyIS5iYW5rLnNpZ25hdHVyZS52MS5EZWxpdmVyeVJlcG9ydEoECBAQESJuCg5EZWxpdmVyeVJlcG9ydBIVCg12ZW5kb3Jfc3RhdHVzGAEgASgJEhsKE3Byb3ZpZGVyX2Vycm9yX2NvZGUYAiABKAkSKAoEdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAigAEKClBhc3NlZE92ZXISEAoIcHJvdmlkZXIYASABKAkSKwoHY2hhbm5lbBgCIAEoDjIaLmJhbmsuc2lnbmF0dXJlLnYxLkNoYW5uZWwSLQoGcmVhc29uGAQgASgOMh0uYmFuay5zaWduYXR1cmUudjEuUGFzc1JlYXNvbkoECAMQBCJwChBDaGFsbGVuZ2VGYWlsdXJlEjkKBnJlYXNvbhgDIAEoDjIpLmJhbmsuc2lnbmF0dXJlLnYxLkNoYWxsZW5nZUZhaWx1cmVSZWFzb24SGwoTcHJvdmlkZXJfZXJyb3JfY29kZRgCIAEoCUoECAEQAiKLAgoNVGltZWxpbmVFdmVudBIQCghwb3NpdGlvbhgBIAEoBRIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCgR0eXBlGAYgASgOMiQuYmFuay5zaWduYXR1cmUudjEuVGltZWxpbmVFdmVudFR5cGUSFAoMY2hhbGxlbmdlX2lkGAQgASgJEj4KB2RldGFpbHMYBSADKAsyLS5iYW5rLnNpZ25hdHVyZS52MS5UaW1lbGluZUV2ZW50LkRldGFpbHNFbnRyeRouCgxEZXRhaWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUoECAMQBCpYCgdDaGFubmVsEhcKE0NIQU5ORUxfVU5TUEVDSUZJRUQQABIPCgtDSEFOTkVMX1NNUxABEhEKDUNIQU5ORUxfVk9JQ0UQAhIQCgxDSEFOTkVMX1BVU0gQAyqIAQoLQWJvcnRSZWFzb24SHAoYQUJPUlRfUkVBU09OX1VOU1BFQ0lGSUVEEAASHwobQUJPUlRfUkVBU09OX1VTRVJfQ0FOQ0VMTEVEEAESHwobQUJPUlRfUkVBU09OX0ZSQVVEX0RFVEVDVEVEEAISGQoVQUJPUlRfUkVBU09OX09QRVJBVE9SEAMqxwEKD1NpZ25hdHVyZVN0YXR1cxIgChxTSUdOQVRVUkVfU1RBVFVTX1VOU1BFQ0lGSUVEEAASHAoYU0lHTkFUVVJFX1NUQVRVU19QRU5ESU5HEAESGwoXU0lHTkFUVVJFX1NUQVRVU19TSUdORUQQAhIbChdTSUdOQVRVUkVfU1RBVFVTX0ZBSUxFRBADEhwKGFNJR05BVFVSRV9TVEFUVVNfRVhQSVJFRBAEEhwKGFNJR05BVFVSRV9TVEFUVVNfQUJPUlRFRBAFKucBCg9DaGFsbGVuZ2VTdGF0dXMSIAocQ0hBTExFTkdFX1NUQVRVU19VTlNQRUNJRklFRBAAEhwKGENIQUxMRU5HRV9TVEFUVVNfUEVORElORxABEhkKFUNIQUxMRU5HRV9TVEFUVVNfU0VOVBACEh4KGkNIQUxMRU5HRV9TVEFUVVNfQ09NUExFVEVEEAMSGwoXQ0hBTExFTkdFX1NUQVRVU19GQUlMRUQQBBIcChhDSEFMTEVOR0VfU1RBVFVTX0VYUElSRUQQBRIeChpDSEFMTEVOR0VfU1RBVFVTX0NBTkNFTExFRBAGKsYBCg5EZWxpdmVyeVN0YXR1cxIfChtERUxJVkVSWV9TVEFUVVNfVU5TUEVDSUZJRUQQABIbChdERUxJVkVSWV9TVEFUVVNfVU5LTk9XThABEhwKGERFTElWRVJZX1NUQVRVU19BQ0NFUFRFRBACEhgKFERFTElWRVJZX1NUQVRVU19TRU5UEAMSHQoZREVMSVZFUllfU1RBVFVTX0RFTElWRVJFRBAEEh8KG0RFTElWRVJZX1NUQVRVU19VTkRFTElWRVJFRBAFKpwBCgZDaG9pY2USFgoSQ0hPSUNFX1VOU1BFQ0lGSUVEEAASGAoUQ0hPSUNFX0ZJUlNUX0lOX0xJTkUQARIaChZDSE9JQ0VfRFJBV05fQllfV0VJR0hUEAISGAoUQ0hPSUNFX05FWFRfUFJPVklERVIQAxIXChNDSE9JQ0VfTkVYVF9DSEFOTkVMEAQSEQoNQ0hPSUNFX1JFU0VOVBAFKuoCCgpQYXNzUmVhc29uEhsKF1BBU1NfUkVBU09OX1VOU1BFQ0lGSUVEEAASFgoSUEFTU19SRUFTT05fUEFVU0VEEAESHAoYUEFTU19SRUFTT05fQlJFQUtFUl9PUEVOEAISGgoWUEFTU19SRUFTT05fT1ZFUkxPQURFRBADEh4KGlBBU1NfUkVBU09OX05PVF9DT05GSUdVUkVEEAQSHQoZUEFTU19SRUFTT05fTk9fUFVTSF9UT0tFThAFEiEKHVBBU1NfUkVBU09OX1JFQ0lQSUVOVF9SRUZVU0VEEAYSJwojUEFTU19SRUFTT05fREVTVElOQVRJT05fVU5SRUFDSEFCTEUQBxIkCiBQQVNTX1JFQVNPTl9QUk9WSURFUl9VTkFWQUlMQUJMRRAIEh8KG1BBU1NfUkVBU09OX09VVENPTUVfVU5LTk9XThAJEhsKF1BBU1NfUkVBU09OX1VOREVMSVZFUkVEEAoq2QEKFkNoYWxsZW5nZUZhaWx1cmVSZWFzb24SKAokQ0hBTExFTkdFX0ZBSUxVUkVfUkVBU09OX1VOU1BFQ0lGSUVEEAASNAowQ0hBTExFTkdFX0ZBSUxVUkVfUkVBU09OX0RFU1RJTkFUSU9OX1VOUkVBQ0hBQkxFEAESMQotQ0hBTExFTkdFX0ZBSUxVUkVfUkVBU09OX1BST1ZJREVSX1VOQVZBSUxBQkxFEAISLAooQ0hBTExFTkdFX0ZBSUxVUkVfUkVBU09OX1RSSUVTX0VYSEFVU1RFRBADKuoEChFUaW1lbGluZUV2ZW50VHlwZRIjCh9USU1FTElORV9FVkVOVF9UWVBFX1VOU1BFQ0lGSUVEEAASKQolVElNRUxJTkVfRVZFTlRfVFlQRV9TSUdOQVRVUkVfU1RBUlRFRBABEiwKKFRJTUVMSU5FX0VWRU5UX1RZUEVfUFJPVklERVJfUEFTU0VEX09WRVIQAhIpCiVUSU1FTElORV9FVkVOVF9UWVBFX0NIQUxMRU5HRV9TVEFSVEVEEAMSJgoiVElNRUxJTkVfRVZFTlRfVFlQRV9DSEFMTEVOR0VfU0VOVBAEEjEKLVRJTUVMSU5FX0VWRU5UX1RZUEVfQ0hBTExFTkdFX09VVENPTUVfVU5LTk9XThAFEigKJFRJTUVMSU5FX0VWRU5UX1RZUEVfQ0hBTExFTkdFX0ZBSUxFRBAGEisKJ1RJTUVMSU5FX0VWRU5UX1RZUEVfQ0hBTExFTkdFX0NBTkNFTExFRBAHEikKJVRJTUVMSU5FX0VWRU5UX1RZUEVfREVMSVZFUllfUkVQT1JURUQQCBIlCiFUSU1FTElORV9FVkVOVF9UWVBFX0NPREVfUkVKRUNURUQQCRIoCiRUSU1FTElORV9FVkVOVF9UWVBFX1NJR05BVFVSRV9TSUdORUQQChIoCiRUSU1FTElORV9FVkVOVF9UWVBFX1NJR05BVFVSRV9GQUlMRUQQCxIpCiVUSU1FTElORV9FVkVOVF9UWVBFX1NJR05BVFVSRV9FWFBJUkVEEAwSKQolVElNRUxJTkVfRVZFTlRfVFlQRV9TSUdOQVRVUkVfQUJPUlRFRBANMuAGChBTaWduYXR1cmVTZXJ2aWNlEmUKDlN0YXJ0U2lnbmF0dXJlEiguYmFuay5zaWduYXR1cmUudjEuU3RhcnRTaWduYXR1cmVSZXF1ZXN0GikuYmFuay5zaWduYXR1cmUudjEuU3RhcnRTaWduYXR1cmVSZXNwb25zZRJkCgxHZXRDaGFsbGVuZ2USJi5iYW5rLnNpZ25hdHVyZS52MS5HZXRDaGFsbGVuZ2VSZXF1ZXN0GicuYmFuay5zaWduYXR1cmUudjEuR2V0Q2hhbGxlbmdlUmVzcG9uc2UiA5ACARJuChFDb21wbGV0ZVNpZ25hdHVyZRIrLmJhbmsuc2lnbmF0dXJlLnYxLkNvbXBsZXRlU2lnbmF0dXJlUmVxdWVzdBosLmJhbmsuc2lnbmF0dXJlLnYxLkNvbXBsZXRlU2lnbmF0dXJlUmVzcG9uc2USaAoPUmVzZW5kQ2hhbGxlbmdlEikuYmFuay5zaWduYXR1cmUudjEuUmVzZW5kQ2hhbGxlbmdlUmVxdWVzdBoqLmJhbmsuc2lnbmF0dXJlLnYxLlJlc2VuZENoYWxsZW5nZVJlc3BvbnNlEmUKDkFib3J0U2lnbmF0dXJlEiguYmFuay5zaWduYXR1cmUudjEuQWJvcnRTaWduYXR1cmVSZXF1ZXN0GikuYmFuay5zaWduYXR1cmUudjEuQWJvcnRTaWduYXR1cmVSZXNwb25zZRJsCg5XYXRjaFNpZ25hdHVyZRIoLmJhbmsuc2lnbmF0dXJlLnYxLldhdGNoU2lnbmF0dXJlUmVxdWVzdBopLmJhbmsuc2lnbmF0dXJlLnYxLldhdGNoU2lnbmF0dXJlUmVzcG9uc2UiA5ACATABEmoKDkxpc3RTaWduYXR1cmVzEiguYmFuay5zaWduYXR1cmUudjEuTGlzdFNpZ25hdHVyZXNSZXF1ZXN0GikuYmFuay5zaWduYXR1cmUudjEuTGlzdFNpZ25hdHVyZXNSZXNwb25zZSIDkAIBEmQKDEdldFNpZ25hdHVyZRImLmJhbmsuc2lnbmF0dXJlLnYxLkdldFNpZ25hdHVyZVJlcXVlc3QaJy5iYW5rLnNpZ25hdHVyZS52MS5HZXRTaWduYXR1cmVSZXNwb25zZSIDkAIBQhkKFWNvbS5iYW5rLnNpZ25hdHVyZS52MVABYgZwcm90bzM", [file_google_protobuf_timestamp, file_google_type_money]);
 
 /**
  * @generated from message bank.signature.v1.StartSignatureRequest
  */
 export type StartSignatureRequest = Message<"bank.signature.v1.StartSignatureRequest"> & {
   /**
-   * Your name for this call, unique among your calls: 1 to 255 characters. Use the id of your own payment order. It is
-   * remembered for 24 hours.
+   * Your name for this call, unique among your calls: 1 to 255 characters. Use the id of your own payment order. The
+   * service remembers it for 24 hours.
    *
    * @generated from field: string idempotency_key = 1;
    */
@@ -36,8 +36,9 @@ export type StartSignatureRequest = Message<"bank.signature.v1.StartSignatureReq
   customerId: string;
 
   /**
-   * Where the code goes, in E.164: "+", country code, number, no spaces, for example "+34600111222". As it is called from
-   * abroad: "+4407418084106" is refused for its "0", so that one phone has one spelling. Stored encrypted.
+   * The phone that gets the code, in E.164: "+", country code, number, no spaces, for example "+34600111222". Write it as
+   * it is called from abroad: "+4407418084106" is refused for its "0", so that each phone has one spelling. Stored
+   * encrypted.
    *
    * @generated from field: string phone_number = 3;
    */
@@ -51,31 +52,30 @@ export type StartSignatureRequest = Message<"bank.signature.v1.StartSignatureReq
   transaction?: Transaction | undefined;
 
   /**
-   * The channel to use. CHANNEL_UNSPECIFIED lets the routing table decide.
+   * The channel to use. With CHANNEL_UNSPECIFIED the routing table decides.
    *
    * @generated from field: bank.signature.v1.Channel channel = 5;
    */
   channel: Channel;
 
   /**
-   * The language of the message, as a BCP 47 tag, for example "es-ES". Default "en"; a language without a text of its
-   * own gets the English one.
+   * The language of the message, as a BCP 47 tag, for example "es-ES". The default is "en". Languages without a text get
+   * the English one.
    *
    * @generated from field: string locale = 6;
    */
   locale: string;
 
   /**
-   * Where the customer's app gets push messages: its FCM registration token, up to 4,096 characters. Stored encrypted.
-   * Without one, push is passed over.
+   * The FCM registration token of the customer's app, up to 4,096 characters. Stored encrypted. Without a token, push
+   * providers are passed over.
    *
    * @generated from field: string push_token = 7;
    */
   pushToken: string;
 
   /**
-   * Your segment of the customer, for example "BUSINESS"; rows of the routing table may match on it. Up to 64
-   * characters.
+   * Your segment of the customer, for example "BUSINESS": up to 64 characters. Rows of the routing table may match on it.
    *
    * @generated from field: string customer_segment = 8;
    */
@@ -94,14 +94,14 @@ export const StartSignatureRequestSchema: GenMessage<StartSignatureRequest> = /*
  */
 export type StartSignatureResponse = Message<"bank.signature.v1.StartSignatureResponse"> & {
   /**
-   * The signature, PENDING, or SIGNED when the customer was faster than the answer or the call is a repetition.
+   * The signature: PENDING, or SIGNED if the customer signed before this answer.
    *
    * @generated from field: bank.signature.v1.Signature signature = 1;
    */
   signature?: Signature | undefined;
 
   /**
-   * The challenge whose code was sent for it.
+   * The challenge whose code was sent.
    *
    * @generated from field: bank.signature.v1.Challenge challenge = 2;
    */
@@ -165,14 +165,14 @@ export type CompleteSignatureRequest = Message<"bank.signature.v1.CompleteSignat
   signatureId: string;
 
   /**
-   * What the customer typed: exactly six ASCII digits. Anything else is INVALID_ARGUMENT and takes no try.
+   * The code as the customer typed it: exactly six ASCII digits. Anything else is INVALID_ARGUMENT and costs no try.
    *
    * @generated from field: string code = 2;
    */
   code: string;
 
   /**
-   * The transaction as you are about to execute it. It must equal the one started in every field.
+   * The transaction as you are about to execute it. Every field must equal that of the transaction you started.
    *
    * @generated from field: bank.signature.v1.Transaction transaction = 3;
    */
@@ -217,14 +217,14 @@ export type ResendChallengeRequest = Message<"bank.signature.v1.ResendChallengeR
   signatureId: string;
 
   /**
-   * Your name for this call, as in StartSignatureRequest.
+   * Your name for this call, same as in StartSignatureRequest.
    *
    * @generated from field: string idempotency_key = 2;
    */
   idempotencyKey: string;
 
   /**
-   * The channel to use. CHANNEL_UNSPECIFIED goes by what the signature was started with.
+   * The channel to use. CHANNEL_UNSPECIFIED means the channel of StartSignatureRequest.
    *
    * @generated from field: bank.signature.v1.Channel channel = 3;
    */
@@ -243,7 +243,7 @@ export const ResendChallengeRequestSchema: GenMessage<ResendChallengeRequest> = 
  */
 export type ResendChallengeResponse = Message<"bank.signature.v1.ResendChallengeResponse"> & {
   /**
-   * The signature, PENDING or SIGNED as in StartSignatureResponse.
+   * The signature: PENDING, or SIGNED if the customer signed before this answer.
    *
    * @generated from field: bank.signature.v1.Signature signature = 1;
    */
@@ -276,7 +276,7 @@ export type AbortSignatureRequest = Message<"bank.signature.v1.AbortSignatureReq
   signatureId: string;
 
   /**
-   * Why.
+   * Why you abort it. Required.
    *
    * @generated from field: bank.signature.v1.AbortReason reason = 2;
    */
@@ -321,7 +321,7 @@ export type WatchSignatureRequest = Message<"bank.signature.v1.WatchSignatureReq
   signatureId: string;
 
   /**
-   * TimelineEvent.position of the last event you have; 0 tells everything.
+   * TimelineEvent.position of the last event that you have. 0 streams the timeline from its first event.
    *
    * @generated from field: int32 after_position = 2;
    */
@@ -340,14 +340,14 @@ export const WatchSignatureRequestSchema: GenMessage<WatchSignatureRequest> = /*
  */
 export type WatchSignatureResponse = Message<"bank.signature.v1.WatchSignatureResponse"> & {
   /**
-   * What happened.
+   * The event.
    *
    * @generated from field: bank.signature.v1.TimelineEvent event = 1;
    */
   event?: TimelineEvent | undefined;
 
   /**
-   * How the signature stood when this was told.
+   * The status of the signature when this message was sent. It may be later than the event.
    *
    * @generated from field: bank.signature.v1.SignatureStatus status = 2;
    */
@@ -366,49 +366,49 @@ export const WatchSignatureResponseSchema: GenMessage<WatchSignatureResponse> = 
  */
 export type ListSignaturesRequest = Message<"bank.signature.v1.ListSignaturesRequest"> & {
   /**
-   * Only those in this status. Unspecified: any.
+   * Lists only signatures in this status. Unspecified means any.
    *
    * @generated from field: bank.signature.v1.SignatureStatus status = 1;
    */
   status: SignatureStatus;
 
   /**
-   * Only those for which this provider was used.
+   * Lists only signatures for which this provider was used. Empty means any.
    *
    * @generated from field: string provider = 2;
    */
   provider: string;
 
   /**
-   * Only those of this customer of yours.
+   * Lists only signatures of this customer. Empty means any.
    *
    * @generated from field: string customer_id = 3;
    */
   customerId: string;
 
   /**
-   * Only those started at this time or later.
+   * Lists only signatures started at this time or later.
    *
    * @generated from field: google.protobuf.Timestamp start_time = 4;
    */
   startTime?: Timestamp | undefined;
 
   /**
-   * Only those started before this time.
+   * Lists only signatures started before this time.
    *
    * @generated from field: google.protobuf.Timestamp end_time = 5;
    */
   endTime?: Timestamp | undefined;
 
   /**
-   * How many to list, up to 100; 0 is 50.
+   * How many signatures to list, up to 100. 0 means 50.
    *
    * @generated from field: int32 page_size = 6;
    */
   pageSize: number;
 
   /**
-   * next_page_token of the page before, with the same filters; empty for the first.
+   * next_page_token of the page before. Send the same filters with it. Empty for the first page.
    *
    * @generated from field: string page_token = 7;
    */
@@ -434,7 +434,7 @@ export type ListSignaturesResponse = Message<"bank.signature.v1.ListSignaturesRe
   signatures: Signature[];
 
   /**
-   * Asks for the next page. Empty on the last. Signatures started meanwhile don't shift pages.
+   * Send it as page_token to get the next page. Empty on the last page. Signatures started meanwhile don't shift pages.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -495,31 +495,33 @@ export const GetSignatureResponseSchema: GenMessage<GetSignatureResponse> = /*@_
  */
 export type Transaction = Message<"bank.signature.v1.Transaction"> & {
   /**
-   * Above zero, in a currency that ISO 4217 lists today, with no more digits than the currency has.
+   * How much: above zero, in a currency that ISO 4217 lists today, with no more decimal digits than the currency has.
    *
    * @generated from field: google.type.Money amount = 1;
    */
   amount?: Money | undefined;
 
   /**
-   * Who is paid: 1 to 140 characters, with a letter or a digit that can be seen. Messages show it in quotation marks and
-   * such that nothing in it works: "AMAZON.ES" as "AMAZON. ES", "1234567 Ontario Ltd" as "...4567 Ontario Ltd", no scheme,
-   * no path, in text messages and calls in Latin letters, and cut where it is too long for one text message.
+   * Who is paid: 1 to 140 characters, with at least one visible letter or digit. Messages show the name in quotation marks
+   * and changed so that a phone makes no link and no number to call of it: "AMAZON.ES" as "AMAZON. ES", "1234567 Ontario
+   * Ltd" as "...4567 Ontario Ltd". Text messages and calls have it in Latin letters, and a name that is too long for one
+   * text message is cut.
    *
    * @generated from field: string payee_name = 2;
    */
   payeeName: string;
 
   /**
-   * The payee's account, for example an IBAN: 1 to 64 characters, with a letter or a digit that can be seen. Messages show
-   * the last four letters or digits of it.
+   * The payee's account, for example an IBAN: 1 to 64 characters, with at least one visible letter or digit. Messages show
+   * its last four letters or digits.
    *
    * @generated from field: string payee_account = 3;
    */
   payeeAccount: string;
 
   /**
-   * Your kind of transaction, for example "SEPA_CREDIT_TRANSFER"; routes may match on it. Up to 64 characters.
+   * Your kind of transaction, for example "SEPA_CREDIT_TRANSFER": up to 64 characters. Rows of the routing table may match
+   * on it.
    *
    * @generated from field: string transaction_type = 4;
    */
@@ -554,7 +556,7 @@ export type Signature = Message<"bank.signature.v1.Signature"> & {
   id: string;
 
   /**
-   * How it stands. Every status but PENDING is final.
+   * Its status. Every status but PENDING is final.
    *
    * @generated from field: bank.signature.v1.SignatureStatus status = 2;
    */
@@ -568,7 +570,7 @@ export type Signature = Message<"bank.signature.v1.Signature"> & {
   transaction?: Transaction | undefined;
 
   /**
-   * The challenges made for it, oldest first. At most one of them is open.
+   * The ids of its challenges, oldest first. At most one of them is open.
    *
    * @generated from field: repeated string challenge_ids = 4;
    */
@@ -596,7 +598,7 @@ export type Signature = Message<"bank.signature.v1.Signature"> & {
   completeTime?: Timestamp | undefined;
 
   /**
-   * What happened to it, oldest first. Filled by GetSignature only.
+   * What happened to it, oldest first. Only GetSignature fills it.
    *
    * @generated from field: repeated bank.signature.v1.TimelineEvent timeline = 8;
    */
@@ -624,14 +626,14 @@ export type Challenge = Message<"bank.signature.v1.Challenge"> & {
   id: string;
 
   /**
-   * The signature it was made for.
+   * The signature that it belongs to.
    *
    * @generated from field: string signature_id = 2;
    */
   signatureId: string;
 
   /**
-   * The channel it goes over.
+   * The channel that its code is sent over.
    *
    * @generated from field: bank.signature.v1.Channel channel = 3;
    */
@@ -645,42 +647,42 @@ export type Challenge = Message<"bank.signature.v1.Challenge"> & {
   provider: string;
 
   /**
-   * How it stands. PENDING and SENT can be completed; the others are final.
+   * Its status. The code is valid while it is PENDING or SENT; every other status is final.
    *
    * @generated from field: bank.signature.v1.ChallengeStatus status = 5;
    */
   status: ChallengeStatus;
 
   /**
-   * What the provider said of the message. Unspecified while it is on its way, and when no provider took it.
+   * What the provider reported about the message.
    *
    * @generated from field: bank.signature.v1.DeliveryStatus delivery_status = 6;
    */
   deliveryStatus: DeliveryStatus;
 
   /**
-   * The provider's id of the message, for example Twilio's message SID. Empty until the provider gave one.
+   * The provider's id of the message, for example Twilio's message SID. Empty until the provider has returned one.
    *
    * @generated from field: string provider_challenge_id = 7;
    */
   providerChallengeId: string;
 
   /**
-   * The phone number with all but its country code and last digits hidden, for example "+34*****222".
+   * The phone number with only its country code and last digits visible, for example "+34*****222".
    *
    * @generated from field: string masked_phone_number = 8;
    */
   maskedPhoneNumber: string;
 
   /**
-   * How many more codes may be submitted.
+   * How many codes may still be submitted.
    *
    * @generated from field: int32 tries_remaining = 9;
    */
   triesRemaining: number;
 
   /**
-   * When it was made.
+   * When it was created.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 10;
    */
@@ -708,36 +710,35 @@ export type Challenge = Message<"bank.signature.v1.Challenge"> & {
   failure?: ChallengeFailure | undefined;
 
   /**
-   * The version of the routing table that chose the provider. 0 for challenges from before there were versions.
+   * The version of the routing table that chose the provider. 0 for challenges older than the first version.
    *
    * @generated from field: int32 routing_table_version = 14;
    */
   routingTableVersion: number;
 
   /**
-   * The priority of the row that did.
+   * The priority of the row that chose the provider.
    *
    * @generated from field: int32 route_priority = 15;
    */
   routePriority: number;
 
   /**
-   * Why it was this provider: FIRST_IN_LINE, DRAWN_BY_WEIGHT, NEXT_PROVIDER of the channel, NEXT_CHANNEL of the row, or
-   * RESENT. Empty for challenges from before rows had several.
+   * Why the code is sent by this provider. Unspecified for challenges from before routes had several providers.
    *
-   * @generated from field: string choice = 16;
+   * @generated from field: bank.signature.v1.Choice choice = 19;
    */
-  choice: string;
+  choice: Choice;
 
   /**
-   * Those that came before it in order, and why each was passed over.
+   * The providers before this one in the order of the route, and why each was passed over.
    *
    * @generated from field: repeated bank.signature.v1.PassedOver passed_over = 17;
    */
   passedOver: PassedOver[];
 
   /**
-   * What the vendor's last receipt that moved delivery_status said. Absent until one came.
+   * The vendor's last report that changed delivery_status. Absent until there is one.
    *
    * @generated from field: bank.signature.v1.DeliveryReport delivery_report = 18;
    */
@@ -752,27 +753,27 @@ export const ChallengeSchema: GenMessage<Challenge> = /*@__PURE__*/
   messageDesc(file_bank_signature_v1_signature, 18);
 
 /**
- * What a vendor reported of a message, checked by its signature.
+ * A vendor's signed report about a message.
  *
  * @generated from message bank.signature.v1.DeliveryReport
  */
 export type DeliveryReport = Message<"bank.signature.v1.DeliveryReport"> & {
   /**
-   * The vendor's own word, for example Twilio's "undelivered"; "key-1" when that key was pressed in a call.
+   * The status in the vendor's own word, for example Twilio's "undelivered". "key-1" if that key was pressed in a call.
    *
    * @generated from field: string vendor_status = 1;
    */
   vendorStatus: string;
 
   /**
-   * The vendor's code, for example Twilio's "30003". Empty when it gave none.
+   * The vendor's error code, for example Twilio's "30003". Empty if it sent none.
    *
    * @generated from field: string provider_error_code = 2;
    */
   providerErrorCode: string;
 
   /**
-   * When the report came, by the database's clock.
+   * When the report was received, by the database's clock.
    *
    * @generated from field: google.protobuf.Timestamp time = 3;
    */
@@ -787,13 +788,13 @@ export const DeliveryReportSchema: GenMessage<DeliveryReport> = /*@__PURE__*/
   messageDesc(file_bank_signature_v1_signature, 19);
 
 /**
- * A provider that came before the one used.
+ * A provider that came before the one used in the order of the route.
  *
  * @generated from message bank.signature.v1.PassedOver
  */
 export type PassedOver = Message<"bank.signature.v1.PassedOver"> & {
   /**
-   * For example "vonage-sms".
+   * Its name, for example "vonage-sms".
    *
    * @generated from field: string provider = 1;
    */
@@ -807,14 +808,11 @@ export type PassedOver = Message<"bank.signature.v1.PassedOver"> & {
   channel: Channel;
 
   /**
-   * Not called: PAUSED, BREAKER_OPEN, OVERLOADED (too many deliveries with it under way), NOT_CONFIGURED, NO_PUSH_TOKEN,
-   * or RECIPIENT_REFUSED (another provider of the channel was told that the recipient can't be reached). Called: PROVIDER_UNAVAILABLE, DESTINATION_UNREACHABLE, or
-   * OUTCOME_UNKNOWN (the message may have been sent; its code is cancelled) or UNDELIVERED (it was sent and did not
-   * arrive).
+   * Why it was passed over.
    *
-   * @generated from field: string reason = 3;
+   * @generated from field: bank.signature.v1.PassReason reason = 4;
    */
-  reason: string;
+  reason: PassReason;
 };
 
 /**
@@ -831,14 +829,14 @@ export const PassedOverSchema: GenMessage<PassedOver> = /*@__PURE__*/
  */
 export type ChallengeFailure = Message<"bank.signature.v1.ChallengeFailure"> & {
   /**
-   * A reason as in ErrorInfo: DESTINATION_UNREACHABLE, PROVIDER_UNAVAILABLE or TRIES_EXHAUSTED.
+   * The reason, named as in ErrorInfo.
    *
-   * @generated from field: string reason = 1;
+   * @generated from field: bank.signature.v1.ChallengeFailureReason reason = 3;
    */
-  reason: string;
+  reason: ChallengeFailureReason;
 
   /**
-   * The provider's own code, for example Twilio's "21614". Empty when it gave none.
+   * The provider's own error code, for example Twilio's "21614". Empty if it sent none.
    *
    * @generated from field: string provider_error_code = 2;
    */
@@ -853,7 +851,7 @@ export const ChallengeFailureSchema: GenMessage<ChallengeFailure> = /*@__PURE__*
   messageDesc(file_bank_signature_v1_signature, 21);
 
 /**
- * One thing that happened to a signature. Written together with the change it tells of, and never altered.
+ * One thing that happened to a signature. It is committed together with the change that it describes, and never altered.
  *
  * @generated from message bank.signature.v1.TimelineEvent
  */
@@ -866,31 +864,28 @@ export type TimelineEvent = Message<"bank.signature.v1.TimelineEvent"> & {
   position: number;
 
   /**
-   * When, by the database's clock.
+   * When it happened, by the database's clock.
    *
    * @generated from field: google.protobuf.Timestamp time = 2;
    */
   time?: Timestamp | undefined;
 
   /**
-   * What, for example "SIGNATURE_STARTED" or "CHALLENGE_SENT".
+   * What happened. Skip events of a type that you don't know: later versions may add some.
    *
-   * @generated from field: string type = 3;
+   * @generated from field: bank.signature.v1.TimelineEventType type = 6;
    */
-  type: string;
+  type: TimelineEventType;
 
   /**
-   * The challenge it concerns. Empty when it concerns the signature alone.
+   * The challenge that it is about. Empty if it is about the signature alone.
    *
    * @generated from field: string challenge_id = 4;
    */
   challengeId: string;
 
   /**
-   * More about it, for example provider, route, provider_challenge_id, attempts, try, reason. A
-   * CHALLENGE_OUTCOME_UNKNOWN with the reason LEASE_EXPIRED: our process died while it sent. A CHALLENGE_CANCELLED with the
-   * reason NOT_SENT: after a message that did not arrive our process ended before it could send the next one, whose place
-   * another one takes.
+   * More about it, for example provider, route, provider_challenge_id, attempts, try, reason.
    *
    * @generated from field: map<string, string> details = 5;
    */
@@ -911,7 +906,7 @@ export const TimelineEventSchema: GenMessage<TimelineEvent> = /*@__PURE__*/
  */
 export const Channel = {
   /**
-   * In a request: let the routing table decide.
+   * In a request: the routing table decides.
    *
    * @generated from enum value: CHANNEL_UNSPECIFIED = 0;
    */
@@ -925,7 +920,7 @@ export const Channel = {
   SMS: 1,
 
   /**
-   * A phone call that asks for the key 1, and then reads the code out.
+   * A phone call that asks the customer to press 1, and then reads the code out.
    *
    * @generated from enum value: CHANNEL_VOICE = 2;
    */
@@ -959,7 +954,7 @@ export const ChannelSchema: GenEnum<Channel> = /*@__PURE__*/
  */
 export const AbortReason = {
   /**
-   * Not used.
+   * Not accepted.
    *
    * @generated from enum value: ABORT_REASON_UNSPECIFIED = 0;
    */
@@ -980,7 +975,7 @@ export const AbortReason = {
   FRAUD_DETECTED: 2,
 
   /**
-   * A person at the bank decided so.
+   * A person at the bank decided it.
    *
    * @generated from enum value: ABORT_REASON_OPERATOR = 3;
    */
@@ -1001,48 +996,48 @@ export const AbortReasonSchema: GenEnum<AbortReason> = /*@__PURE__*/
   enumDesc(file_bank_signature_v1_signature, 1);
 
 /**
- * How a signature stands.
+ * The status of a signature.
  *
  * @generated from enum bank.signature.v1.SignatureStatus
  */
 export const SignatureStatus = {
   /**
-   * Not used.
+   * Never returned. In ListSignaturesRequest: any status.
    *
    * @generated from enum value: SIGNATURE_STATUS_UNSPECIFIED = 0;
    */
   UNSPECIFIED: 0,
 
   /**
-   * Waiting for the customer's code.
+   * It waits for the customer's code.
    *
    * @generated from enum value: SIGNATURE_STATUS_PENDING = 1;
    */
   PENDING: 1,
 
   /**
-   * Signed by the customer.
+   * The customer has signed: execute the transaction.
    *
    * @generated from enum value: SIGNATURE_STATUS_SIGNED = 2;
    */
   SIGNED: 2,
 
   /**
-   * The code could not be delivered, or too many wrong ones were submitted.
+   * The code could not be delivered, or too many wrong codes were submitted.
    *
    * @generated from enum value: SIGNATURE_STATUS_FAILED = 3;
    */
   FAILED: 3,
 
   /**
-   * Its time passed without a right code.
+   * It expired before the right code was submitted.
    *
    * @generated from enum value: SIGNATURE_STATUS_EXPIRED = 4;
    */
   EXPIRED: 4,
 
   /**
-   * Stopped, for example because another transaction was submitted with the code.
+   * It was stopped: by AbortSignature, or because CompleteSignature was called with another transaction.
    *
    * @generated from enum value: SIGNATURE_STATUS_ABORTED = 5;
    */
@@ -1050,7 +1045,7 @@ export const SignatureStatus = {
 } as const;
 
 /**
- * How a signature stands.
+ * The status of a signature.
  *
  * @generated from enum bank.signature.v1.SignatureStatus
  */
@@ -1063,20 +1058,20 @@ export const SignatureStatusSchema: GenEnum<SignatureStatus> = /*@__PURE__*/
   enumDesc(file_bank_signature_v1_signature, 2);
 
 /**
- * How a challenge stands.
+ * The status of a challenge.
  *
  * @generated from enum bank.signature.v1.ChallengeStatus
  */
 export const ChallengeStatus = {
   /**
-   * Not used.
+   * Never returned.
    *
    * @generated from enum value: CHALLENGE_STATUS_UNSPECIFIED = 0;
    */
   UNSPECIFIED: 0,
 
   /**
-   * On its way, or sent with an unknown outcome. The code is already valid.
+   * The code is being sent, or may have been sent without an answer from the provider. It is already valid.
    *
    * @generated from enum value: CHALLENGE_STATUS_PENDING = 1;
    */
@@ -1097,21 +1092,21 @@ export const ChallengeStatus = {
   COMPLETED: 3,
 
   /**
-   * Not delivered, or too many wrong codes.
+   * Its code could not be delivered, or too many wrong codes were submitted. Challenge.failure says which.
    *
    * @generated from enum value: CHALLENGE_STATUS_FAILED = 4;
    */
   FAILED: 4,
 
   /**
-   * Its time passed.
+   * It expired.
    *
    * @generated from enum value: CHALLENGE_STATUS_EXPIRED = 5;
    */
   EXPIRED: 5,
 
   /**
-   * Its signature was aborted, or another challenge took its place.
+   * Its signature was aborted, or another challenge replaced it.
    *
    * @generated from enum value: CHALLENGE_STATUS_CANCELLED = 6;
    */
@@ -1119,7 +1114,7 @@ export const ChallengeStatus = {
 } as const;
 
 /**
- * How a challenge stands.
+ * The status of a challenge.
  *
  * @generated from enum bank.signature.v1.ChallengeStatus
  */
@@ -1132,49 +1127,49 @@ export const ChallengeStatusSchema: GenEnum<ChallengeStatus> = /*@__PURE__*/
   enumDesc(file_bank_signature_v1_signature, 3);
 
 /**
- * What the provider says of the message. It only moves down this list, except that UNDELIVERED comes before DELIVERED: a
- * message that was given up may still arrive, and one that arrived stays DELIVERED.
+ * What the provider reported about a message. The status only moves down this list, with one exception: UNDELIVERED may
+ * become DELIVERED, since a message that was given up may still arrive. DELIVERED never changes.
  *
  * @generated from enum bank.signature.v1.DeliveryStatus
  */
 export const DeliveryStatus = {
   /**
-   * It is on its way to the provider, or no provider took it.
+   * The message is being sent, or no provider took it.
    *
    * @generated from enum value: DELIVERY_STATUS_UNSPECIFIED = 0;
    */
   UNSPECIFIED: 0,
 
   /**
-   * A call ended without an answer that can be relied on: the message may have been sent.
+   * A call to the provider ended without a usable answer: the message may have been sent. Ask the customer for the code.
    *
    * @generated from enum value: DELIVERY_STATUS_UNKNOWN = 1;
    */
   UNKNOWN: 1,
 
   /**
-   * The provider took it.
+   * The provider took the message.
    *
    * @generated from enum value: DELIVERY_STATUS_ACCEPTED = 2;
    */
   ACCEPTED: 2,
 
   /**
-   * The provider handed it to the carrier.
+   * The provider handed the message to the carrier.
    *
    * @generated from enum value: DELIVERY_STATUS_SENT = 3;
    */
   SENT: 3,
 
   /**
-   * It reached the phone; of a call: its code was asked for and said.
+   * The message reached the phone. For a call: the customer pressed 1 and heard the code.
    *
    * @generated from enum value: DELIVERY_STATUS_DELIVERED = 4;
    */
   DELIVERED: 4,
 
   /**
-   * It did not reach the phone; of a call: it ended before its code was asked for.
+   * The message did not reach the phone. For a call: it ended before the customer pressed 1.
    *
    * @generated from enum value: DELIVERY_STATUS_UNDELIVERED = 5;
    */
@@ -1182,8 +1177,8 @@ export const DeliveryStatus = {
 } as const;
 
 /**
- * What the provider says of the message. It only moves down this list, except that UNDELIVERED comes before DELIVERED: a
- * message that was given up may still arrive, and one that arrived stays DELIVERED.
+ * What the provider reported about a message. The status only moves down this list, with one exception: UNDELIVERED may
+ * become DELIVERED, since a message that was given up may still arrive. DELIVERED never changes.
  *
  * @generated from enum bank.signature.v1.DeliveryStatus
  */
@@ -1196,23 +1191,352 @@ export const DeliveryStatusSchema: GenEnum<DeliveryStatus> = /*@__PURE__*/
   enumDesc(file_bank_signature_v1_signature, 4);
 
 /**
+ * Why a code is sent by the provider of its challenge, and not by another one of the route.
+ *
+ * @generated from enum bank.signature.v1.Choice
+ */
+export const Choice = {
+  /**
+   * The challenge is from before routes had several providers, or the reason is newer than the replica that answered.
+   *
+   * @generated from enum value: CHOICE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * It is the only provider with a weight in the first channel of the route.
+   *
+   * @generated from enum value: CHOICE_FIRST_IN_LINE = 1;
+   */
+  FIRST_IN_LINE: 1,
+
+  /**
+   * It was drawn by weight from the providers of the first channel.
+   *
+   * @generated from enum value: CHOICE_DRAWN_BY_WEIGHT = 2;
+   */
+  DRAWN_BY_WEIGHT: 2,
+
+  /**
+   * The provider before it, of the same channel, was passed over.
+   *
+   * @generated from enum value: CHOICE_NEXT_PROVIDER = 3;
+   */
+  NEXT_PROVIDER: 3,
+
+  /**
+   * Every provider of the channel before was passed over.
+   *
+   * @generated from enum value: CHOICE_NEXT_CHANNEL = 4;
+   */
+  NEXT_CHANNEL: 4,
+
+  /**
+   * ResendChallenge asked for a new code.
+   *
+   * @generated from enum value: CHOICE_RESENT = 5;
+   */
+  RESENT: 5,
+} as const;
+
+/**
+ * Why a code is sent by the provider of its challenge, and not by another one of the route.
+ *
+ * @generated from enum bank.signature.v1.Choice
+ */
+export type Choice = (typeof Choice)[keyof typeof Choice] | UnknownEnum;
+
+/**
+ * Describes the enum bank.signature.v1.Choice.
+ */
+export const ChoiceSchema: GenEnum<Choice> = /*@__PURE__*/
+  enumDesc(file_bank_signature_v1_signature, 5);
+
+/**
+ * Why a provider was passed over, or would be. The first six were not called for this challenge.
+ *
+ * @generated from enum bank.signature.v1.PassReason
+ */
+export const PassReason = {
+  /**
+   * In RoutedProvider: the provider would be used. In PassedOver: the reason is newer than the replica that answered.
+   *
+   * @generated from enum value: PASS_REASON_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Operators have paused it.
+   *
+   * @generated from enum value: PASS_REASON_PAUSED = 1;
+   */
+  PAUSED: 1,
+
+  /**
+   * Its circuit breaker is open: too many calls failed.
+   *
+   * @generated from enum value: PASS_REASON_BREAKER_OPEN = 2;
+   */
+  BREAKER_OPEN: 2,
+
+  /**
+   * The replica has too many deliveries under way with it.
+   *
+   * @generated from enum value: PASS_REASON_OVERLOADED = 3;
+   */
+  OVERLOADED: 3,
+
+  /**
+   * The replica has no credentials for it.
+   *
+   * @generated from enum value: PASS_REASON_NOT_CONFIGURED = 4;
+   */
+  NOT_CONFIGURED: 4,
+
+  /**
+   * It sends push messages, and the request had no push_token. Send one to use push.
+   *
+   * @generated from enum value: PASS_REASON_NO_PUSH_TOKEN = 5;
+   */
+  NO_PUSH_TOKEN: 5,
+
+  /**
+   * Another provider of its channel reported that the phone number can't be reached.
+   *
+   * @generated from enum value: PASS_REASON_RECIPIENT_REFUSED = 6;
+   */
+  RECIPIENT_REFUSED: 6,
+
+  /**
+   * It was called, and reported that the phone number can't be reached.
+   *
+   * @generated from enum value: PASS_REASON_DESTINATION_UNREACHABLE = 7;
+   */
+  DESTINATION_UNREACHABLE: 7,
+
+  /**
+   * It was called, and did not take the message.
+   *
+   * @generated from enum value: PASS_REASON_PROVIDER_UNAVAILABLE = 8;
+   */
+  PROVIDER_UNAVAILABLE: 8,
+
+  /**
+   * It was called, and may have sent the message. The code in that message is no longer valid.
+   *
+   * @generated from enum value: PASS_REASON_OUTCOME_UNKNOWN = 9;
+   */
+  OUTCOME_UNKNOWN: 9,
+
+  /**
+   * It sent the message, and reported later that it did not arrive.
+   *
+   * @generated from enum value: PASS_REASON_UNDELIVERED = 10;
+   */
+  UNDELIVERED: 10,
+} as const;
+
+/**
+ * Why a provider was passed over, or would be. The first six were not called for this challenge.
+ *
+ * @generated from enum bank.signature.v1.PassReason
+ */
+export type PassReason = (typeof PassReason)[keyof typeof PassReason] | UnknownEnum;
+
+/**
+ * Describes the enum bank.signature.v1.PassReason.
+ */
+export const PassReasonSchema: GenEnum<PassReason> = /*@__PURE__*/
+  enumDesc(file_bank_signature_v1_signature, 6);
+
+/**
+ * Why a challenge failed.
+ *
+ * @generated from enum bank.signature.v1.ChallengeFailureReason
+ */
+export const ChallengeFailureReason = {
+  /**
+   * The reason is newer than the replica that answered.
+   *
+   * @generated from enum value: CHALLENGE_FAILURE_REASON_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * The phone number can't receive the code. Ask the customer for another number.
+   *
+   * @generated from enum value: CHALLENGE_FAILURE_REASON_DESTINATION_UNREACHABLE = 1;
+   */
+  DESTINATION_UNREACHABLE: 1,
+
+  /**
+   * No provider took the message. Start another signature later.
+   *
+   * @generated from enum value: CHALLENGE_FAILURE_REASON_PROVIDER_UNAVAILABLE = 2;
+   */
+  PROVIDER_UNAVAILABLE: 2,
+
+  /**
+   * Too many wrong codes were submitted.
+   *
+   * @generated from enum value: CHALLENGE_FAILURE_REASON_TRIES_EXHAUSTED = 3;
+   */
+  TRIES_EXHAUSTED: 3,
+} as const;
+
+/**
+ * Why a challenge failed.
+ *
+ * @generated from enum bank.signature.v1.ChallengeFailureReason
+ */
+export type ChallengeFailureReason = (typeof ChallengeFailureReason)[keyof typeof ChallengeFailureReason] | UnknownEnum;
+
+/**
+ * Describes the enum bank.signature.v1.ChallengeFailureReason.
+ */
+export const ChallengeFailureReasonSchema: GenEnum<ChallengeFailureReason> = /*@__PURE__*/
+  enumDesc(file_bank_signature_v1_signature, 7);
+
+/**
+ * What happened to a signature.
+ *
+ * @generated from enum bank.signature.v1.TimelineEventType
+ */
+export const TimelineEventType = {
+  /**
+   * The type is newer than the replica that answered.
+   *
+   * @generated from enum value: TIMELINE_EVENT_TYPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * The signature was started. The details have route and routing_table_version.
+   *
+   * @generated from enum value: TIMELINE_EVENT_TYPE_SIGNATURE_STARTED = 1;
+   */
+  SIGNATURE_STARTED: 1,
+
+  /**
+   * A provider of the route was passed over. The details have provider, channel and reason, a PassReason.
+   *
+   * @generated from enum value: TIMELINE_EVENT_TYPE_PROVIDER_PASSED_OVER = 2;
+   */
+  PROVIDER_PASSED_OVER: 2,
+
+  /**
+   * A challenge was created. Its code is valid from now on.
+   *
+   * @generated from enum value: TIMELINE_EVENT_TYPE_CHALLENGE_STARTED = 3;
+   */
+  CHALLENGE_STARTED: 3,
+
+  /**
+   * The provider took the message. The details have provider_challenge_id and attempts.
+   *
+   * @generated from enum value: TIMELINE_EVENT_TYPE_CHALLENGE_SENT = 4;
+   */
+  CHALLENGE_SENT: 4,
+
+  /**
+   * The message may have been sent. With reason LEASE_EXPIRED: the process that sent it ended before it had an answer.
+   *
+   * @generated from enum value: TIMELINE_EVENT_TYPE_CHALLENGE_OUTCOME_UNKNOWN = 5;
+   */
+  CHALLENGE_OUTCOME_UNKNOWN: 5,
+
+  /**
+   * The provider did not take the message. The details have reason and provider_error_code.
+   *
+   * @generated from enum value: TIMELINE_EVENT_TYPE_CHALLENGE_FAILED = 6;
+   */
+  CHALLENGE_FAILED: 6,
+
+  /**
+   * The code is no longer valid: another challenge replaced it. With reason NOT_SENT: the process that was to send it ended
+   * before it did.
+   *
+   * @generated from enum value: TIMELINE_EVENT_TYPE_CHALLENGE_CANCELLED = 7;
+   */
+  CHALLENGE_CANCELLED: 7,
+
+  /**
+   * The vendor reported something about the message.
+   *
+   * @generated from enum value: TIMELINE_EVENT_TYPE_DELIVERY_REPORTED = 8;
+   */
+  DELIVERY_REPORTED: 8,
+
+  /**
+   * A wrong code was submitted. The details have try and tries_remaining.
+   *
+   * @generated from enum value: TIMELINE_EVENT_TYPE_CODE_REJECTED = 9;
+   */
+  CODE_REJECTED: 9,
+
+  /**
+   * The right code was submitted: the signature is SIGNED.
+   *
+   * @generated from enum value: TIMELINE_EVENT_TYPE_SIGNATURE_SIGNED = 10;
+   */
+  SIGNATURE_SIGNED: 10,
+
+  /**
+   * The signature has FAILED. The details have reason.
+   *
+   * @generated from enum value: TIMELINE_EVENT_TYPE_SIGNATURE_FAILED = 11;
+   */
+  SIGNATURE_FAILED: 11,
+
+  /**
+   * The signature has EXPIRED.
+   *
+   * @generated from enum value: TIMELINE_EVENT_TYPE_SIGNATURE_EXPIRED = 12;
+   */
+  SIGNATURE_EXPIRED: 12,
+
+  /**
+   * The signature was ABORTED. The details have reason.
+   *
+   * @generated from enum value: TIMELINE_EVENT_TYPE_SIGNATURE_ABORTED = 13;
+   */
+  SIGNATURE_ABORTED: 13,
+} as const;
+
+/**
+ * What happened to a signature.
+ *
+ * @generated from enum bank.signature.v1.TimelineEventType
+ */
+export type TimelineEventType = (typeof TimelineEventType)[keyof typeof TimelineEventType] | UnknownEnum;
+
+/**
+ * Describes the enum bank.signature.v1.TimelineEventType.
+ */
+export const TimelineEventTypeSchema: GenEnum<TimelineEventType> = /*@__PURE__*/
+  enumDesc(file_bank_signature_v1_signature, 8);
+
+/**
  * Asks a bank's customer to sign one transaction with a one-time code.
  *
  * The usual course: StartSignature sends a 6-digit code to the customer's phone together with the amount and the
  * payee; the customer types it into your screen; CompleteSignature signs the transaction with it.
  *
  * Every error of this service carries a google.rpc.ErrorInfo with domain "signature.bank" and one of the reasons named
- * at the methods below. Act on the reason, not on the message. The transport's own have none: DEADLINE_EXCEEDED,
- * CANCELLED, UNIMPLEMENTED, and RESOURCE_EXHAUSTED for a message over 32 KiB, or over 1 MiB where a routing table is in
- * it. A deadline may be as far away as you like: no more than 60 s of it are used, of a stream's 15 minutes. Besides those,
- * any method may answer:
- *   - INVALID_ARGUMENT, INVALID_FIELD: a field is wrong or the bytes are no such message. A google.rpc.BadRequest
- *     names every wrong field at once. Nothing was stored and nothing was sent.
- *   - UNAVAILABLE, STORAGE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN: try again, on another replica if you can;
- *     StartSignature and ResendChallenge with the same idempotency key. OVERLOADED has a RetryInfo, and nothing was
- *     stored or sent.
- *   - INTERNAL: a fault in this service, or a signature whose stored transaction was altered, which is never signed. The
- *     ErrorInfo's metadata has a correlation_id to look for in its log.
+ * at the methods below. Act on the reason, not on the message. Errors of the transport carry no ErrorInfo:
+ * DEADLINE_EXCEEDED, CANCELLED, UNIMPLEMENTED, and RESOURCE_EXHAUSTED for a message over 32 KiB (1 MiB for a request with a
+ * routing table).
+ *
+ * Set any deadline you like. A longer one than 60 s is treated as 60 s; for a stream, 15 minutes.
+ *
+ * Besides the errors named at each method, any method may answer:
+ *   - INVALID_ARGUMENT, INVALID_FIELD: a field is wrong, or the bytes are not this message. A google.rpc.BadRequest names
+ *     every wrong field at once. Nothing was stored and nothing was sent. Correct the request.
+ *   - UNAVAILABLE, STORAGE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN: try again, on another replica if you can. Repeat
+ *     StartSignature and ResendChallenge with the same idempotency key. After OVERLOADED nothing was stored or sent, and
+ *     a RetryInfo says how long to wait.
+ *   - INTERNAL: a fault in this service, or a signature whose stored transaction was altered and which is therefore never
+ *     signed. Report the correlation_id in the ErrorInfo's metadata: the log has it too.
  *
  * @generated from service bank.signature.v1.SignatureService
  */
@@ -1220,30 +1544,34 @@ export const SignatureService: GenService<{
   /**
    * Starts a signature and sends its code.
    *
-   * The same idempotency key with the same request gives the same signature and sends no second message, so a call
-   * that ended without an answer is simply made again. The answer is OK as soon as a provider took the message, and
-   * also when the last one's answer never came: then the challenge is PENDING with delivery status UNKNOWN, the code may
-   * well have arrived, and it can be completed. OK means that the signature waits for its code, or was signed meanwhile.
+   * The same idempotency key with the same request returns the same signature and sends no second message. If a call
+   * ends without an answer, make it again.
    *
-   * When a provider fails, the next one of its route is tried, each with a challenge and a code of its own; a code sent
-   * before is dead by then. Who was passed over, and why, is in the challenge and in the timeline.
+   * OK means that the signature waits for its code, or has been signed meanwhile. The answer is OK as soon as a provider
+   * has taken the message. It is also OK if the last provider did not answer: then the challenge is PENDING with delivery
+   * status UNKNOWN. The code may have arrived, so ask the customer for it.
    *
-   * A push is a data message: signature_id, challenge_id, text (amount and payee), code, expires_at. Your app shows the
-   * code once it is unlocked, and never in a notification.
+   * If a provider fails, the next one of the route is tried, with a new challenge and a new code. Codes sent before are no
+   * longer valid. The challenge and the timeline name each provider that was passed over, and why.
+   *
+   * A push is a data message with signature_id, challenge_id, text (amount and payee), code and expires_at. Show the code
+   * only in your unlocked app, never in a notification.
    *
    * Errors:
-   *   - FAILED_PRECONDITION, DESTINATION_UNREACHABLE: this phone number can't receive the code. Ask for another one.
-   *     With provider_error_code NO_PUSH_TOKEN: only push would serve, and the request had no token. Nothing was stored.
+   *   - FAILED_PRECONDITION, DESTINATION_UNREACHABLE: this phone number can't receive the code. Ask the customer for
+   *     another number. If the metadata's provider_error_code is NO_PUSH_TOKEN, the route has only push and the request
+   *     has no push_token: nothing was stored.
    *   - FAILED_PRECONDITION, NO_ROUTE: no row of the routing table matches. Nothing was stored.
-   *   - FAILED_PRECONDITION, IDEMPOTENCY_KEY_REUSED: the key belongs to another request. Make a new one.
-   *   - FAILED_PRECONDITION, SIGNATURE_ABORTED, SIGNATURE_EXPIRED or TRIES_EXHAUSTED: the signature of this key has ended
-   *     that way meanwhile. The metadata has signature_id.
-   *   - ABORTED, IDEMPOTENCY_IN_PROGRESS: the first call with this key is still sending. Wait as RetryInfo says.
+   *   - FAILED_PRECONDITION, IDEMPOTENCY_KEY_REUSED: you used this key for another request. Use a new key.
+   *   - FAILED_PRECONDITION, SIGNATURE_ABORTED, SIGNATURE_EXPIRED or TRIES_EXHAUSTED: this key's signature has already
+   *     ended that way. The metadata has signature_id.
+   *   - ABORTED, IDEMPOTENCY_IN_PROGRESS: the first call with this key is still sending. Wait as RetryInfo says, then make
+   *     the same call.
    *   - DEADLINE_EXCEEDED, DEADLINE_TOO_SHORT: your deadline leaves less than 200 ms. Nothing was stored or sent.
    *   - UNAVAILABLE, PROVIDER_UNAVAILABLE: no provider took the message. The metadata has provider and
-   *     provider_error_code. With a signature_id, that signature has failed: start another one, with a new key. Without,
-   *     every provider of the route is paused or has failed so often that none was called, and nothing was stored: wait
-   *     as RetryInfo says, and use the same key.
+   *     provider_error_code. If it has signature_id, that signature has failed: start another one with a new key. If it
+   *     has none, no provider of the route could be called (paused, failing or busy) and nothing was stored: wait as
+   *     RetryInfo says, then make the same call.
    *
    * @generated from rpc bank.signature.v1.SignatureService.StartSignature
    */
@@ -1253,10 +1581,10 @@ export const SignatureService: GenService<{
     output: typeof StartSignatureResponseSchema;
   },
   /**
-   * Tells how a challenge stands: whether its code was sent, how many tries are left, when it expires.
+   * Returns a challenge: whether its code was sent, how many tries are left, when it expires.
    *
    * Errors:
-   *   - NOT_FOUND, CHALLENGE_NOT_FOUND: there is no such challenge of yours.
+   *   - NOT_FOUND, CHALLENGE_NOT_FOUND: you have no challenge with this id.
    *
    * @generated from rpc bank.signature.v1.SignatureService.GetChallenge
    */
@@ -1268,18 +1596,19 @@ export const SignatureService: GenService<{
   /**
    * Signs the transaction with the code the customer typed.
    *
-   * Send the transaction once more, as you are about to execute it: if it isn't the one that was started, the signature
-   * is aborted (PSD2 dynamic linking, Commission Delegated Regulation (EU) 2018/389, article 5).
+   * Send the transaction again, as you are about to execute it. If it differs from the one you started, the signature is
+   * aborted (PSD2 dynamic linking, Commission Delegated Regulation (EU) 2018/389, article 5).
    *
-   * Errors, all FAILED_PRECONDITION unless said otherwise:
-   *   - CODE_REJECTED: the code is wrong. The metadata has tries_remaining; ask again while it is above zero.
+   * Errors, all FAILED_PRECONDITION unless another code is named:
+   *   - CODE_REJECTED: the code is wrong. The metadata has tries_remaining: while it is above zero, ask the customer again.
    *   - TRIES_EXHAUSTED: too many wrong codes. The signature has failed.
-   *   - SIGNATURE_EXPIRED: the code's time is over.
-   *   - SIGNATURE_ALREADY_SIGNED: it was signed before; also the answer to a second call with the right code.
-   *   - SIGNATURE_ABORTED: it was aborted before.
-   *   - TRANSACTION_MISMATCH: the transaction differs from the one started. The signature is now aborted.
-   *   - DESTINATION_UNREACHABLE or (UNAVAILABLE) PROVIDER_UNAVAILABLE: the code was never delivered.
-   *   - NOT_FOUND, SIGNATURE_NOT_FOUND: there is no such signature of yours.
+   *   - SIGNATURE_EXPIRED: the code is no longer valid. Start another signature.
+   *   - SIGNATURE_ALREADY_SIGNED: the signature has already been signed. A second call with the right code gets this too.
+   *   - SIGNATURE_ABORTED: the signature was aborted before.
+   *   - TRANSACTION_MISMATCH: the transaction differs from the one you started. The signature is now aborted.
+   *   - DESTINATION_UNREACHABLE, or UNAVAILABLE, PROVIDER_UNAVAILABLE: the code was never delivered. The signature has
+   *     failed.
+   *   - NOT_FOUND, SIGNATURE_NOT_FOUND: you have no signature with this id.
    *
    * @generated from rpc bank.signature.v1.SignatureService.CompleteSignature
    */
@@ -1289,20 +1618,21 @@ export const SignatureService: GenService<{
     output: typeof CompleteSignatureResponseSchema;
   },
   /**
-   * Sends a new code for a signature that still waits for one. The code before is dead; tries and expiry stay. While the
-   * last try is being judged nothing is sent: TRIES_EXHAUSTED.
+   * Sends a new code for a signature that still waits for one. The code before it is no longer valid. The tries left and
+   * the expiry stay the same.
    *
-   * A call is repeated under its idempotency key as StartSignature is. The answer is that of StartSignature too, and so are
-   * NO_ROUTE, DESTINATION_UNREACHABLE and PROVIDER_UNAVAILABLE: with a signature_id, the signature has failed.
+   * The idempotency key, the answer, and the errors NO_ROUTE, DESTINATION_UNREACHABLE and PROVIDER_UNAVAILABLE mean the same
+   * as for StartSignature: if the metadata has signature_id, the signature has failed.
    *
-   * Errors, all FAILED_PRECONDITION unless said otherwise:
+   * Errors, all FAILED_PRECONDITION unless another code is named:
    *   - RESEND_TOO_SOON: less than 30 s have passed since the last code. Wait as RetryInfo says.
-   *   - RESEND_LIMIT: codes were sent again three times for this signature.
-   *   - SIGNATURE_ALREADY_SIGNED, SIGNATURE_EXPIRED, SIGNATURE_ABORTED, TRIES_EXHAUSTED, DESTINATION_UNREACHABLE or
-   *     (UNAVAILABLE) PROVIDER_UNAVAILABLE: it has ended so.
-   *   - IDEMPOTENCY_KEY_REUSED, (ABORTED) IDEMPOTENCY_IN_PROGRESS, (DEADLINE_EXCEEDED) DEADLINE_TOO_SHORT: as by
+   *   - RESEND_LIMIT: three codes were already sent again for this signature. Start another one.
+   *   - TRIES_EXHAUSTED: no try is left, or the last one is being checked at this moment. No code was sent.
+   *   - SIGNATURE_ALREADY_SIGNED, SIGNATURE_EXPIRED, SIGNATURE_ABORTED, DESTINATION_UNREACHABLE, or UNAVAILABLE,
+   *     PROVIDER_UNAVAILABLE: the signature has already ended that way.
+   *   - IDEMPOTENCY_KEY_REUSED; ABORTED, IDEMPOTENCY_IN_PROGRESS; DEADLINE_EXCEEDED, DEADLINE_TOO_SHORT: same as for
    *     StartSignature.
-   *   - NOT_FOUND, SIGNATURE_NOT_FOUND: there is no such signature of yours.
+   *   - NOT_FOUND, SIGNATURE_NOT_FOUND: you have no signature with this id.
    *
    * @generated from rpc bank.signature.v1.SignatureService.ResendChallenge
    */
@@ -1312,13 +1642,12 @@ export const SignatureService: GenService<{
     output: typeof ResendChallengeResponseSchema;
   },
   /**
-   * Ends a signature that is not to be signed any more. A code entered after that is refused. Aborting it again changes
-   * nothing and is OK.
+   * Aborts a signature. Its code is refused from then on. Aborting it again is OK and changes nothing.
    *
-   * Errors, all FAILED_PRECONDITION unless said otherwise:
-   *   - SIGNATURE_ALREADY_SIGNED, SIGNATURE_EXPIRED, TRIES_EXHAUSTED, DESTINATION_UNREACHABLE or (UNAVAILABLE)
-   *     PROVIDER_UNAVAILABLE: it has ended so.
-   *   - NOT_FOUND, SIGNATURE_NOT_FOUND: there is no such signature of yours.
+   * Errors, all FAILED_PRECONDITION unless another code is named:
+   *   - SIGNATURE_ALREADY_SIGNED, SIGNATURE_EXPIRED, TRIES_EXHAUSTED, DESTINATION_UNREACHABLE, or UNAVAILABLE,
+   *     PROVIDER_UNAVAILABLE: the signature has already ended that way.
+   *   - NOT_FOUND, SIGNATURE_NOT_FOUND: you have no signature with this id.
    *
    * @generated from rpc bank.signature.v1.SignatureService.AbortSignature
    */
@@ -1328,14 +1657,14 @@ export const SignatureService: GenService<{
     output: typeof AbortSignatureResponseSchema;
   },
   /**
-   * Tells what happens to a signature as it happens: its timeline from a position on, each event once and in order. Ends
-   * when the signature has come to its end and all its events are told.
+   * Streams the timeline of a signature, from a position on and as it grows: each event once and in order. The stream ends
+   * after the last event of a signature in a final status.
    *
-   * A stream that breaks, or ends with UNAVAILABLE, SHUTTING_DOWN, is opened again after the last position seen.
+   * If the stream breaks, or ends with UNAVAILABLE, SHUTTING_DOWN, open it again with the last position that you received.
    *
    * Errors:
-   *   - OUT_OF_RANGE, POSITION_NOT_FOUND: the signature has no such position yet. The metadata has last_position.
-   *   - NOT_FOUND, SIGNATURE_NOT_FOUND: there is no such signature of yours.
+   *   - OUT_OF_RANGE, POSITION_NOT_FOUND: the signature has no event at after_position yet. The metadata has last_position.
+   *   - NOT_FOUND, SIGNATURE_NOT_FOUND: you have no signature with this id.
    *
    * @generated from rpc bank.signature.v1.SignatureService.WatchSignature
    */
@@ -1345,10 +1674,10 @@ export const SignatureService: GenService<{
     output: typeof WatchSignatureResponseSchema;
   },
   /**
-   * Lists signatures, the latest first.
+   * Lists your signatures, latest first.
    *
    * Errors:
-   *   - UNAVAILABLE, OVERLOADED: too many lists at once, or this one took longer than 2 s. Wait as RetryInfo says, or
+   *   - UNAVAILABLE, OVERLOADED: too many lists are being read, or this one took longer than 2 s. Wait as RetryInfo says, or
    *     narrow the filters.
    *
    * @generated from rpc bank.signature.v1.SignatureService.ListSignatures
@@ -1359,10 +1688,10 @@ export const SignatureService: GenService<{
     output: typeof ListSignaturesResponseSchema;
   },
   /**
-   * Gives a signature with its timeline: what happened to it, when, and why.
+   * Returns a signature with its timeline: what happened to it, when, and why.
    *
    * Errors:
-   *   - NOT_FOUND, SIGNATURE_NOT_FOUND: there is no such signature of yours.
+   *   - NOT_FOUND, SIGNATURE_NOT_FOUND: you have no signature with this id.
    *
    * @generated from rpc bank.signature.v1.SignatureService.GetSignature
    */
