@@ -10,7 +10,7 @@ import {
   SignatureStatusSchema,
   type TimelineEvent,
 } from '../../gen/bank/signature/v1/signature_pb.ts'
-import { type App, failure, start, startApp, startRequest, transaction, wrongCode } from '../support/app.ts'
+import { type App, failure, start, startApp, startRequest, transaction, typeName, wrongCode } from '../support/app.ts'
 import { cutListeners, listeners } from '../support/routing.ts'
 
 const PATIENCE_MS = 10_000
@@ -261,7 +261,7 @@ function watch(
   const ended = (async () => {
     for await (const { event, status } of client.watchSignature({ signatureId, afterPosition }, options)) {
       events.push(event)
-      told.push(`${event?.position} ${event?.type} ${SignatureStatusSchema.value[status]?.localName}`)
+      told.push(`${event?.position} ${typeName(event?.type)} ${SignatureStatusSchema.value[status]?.localName}`)
     }
   })()
   ended.catch(() => {})
@@ -270,7 +270,7 @@ function watch(
 }
 
 function types({ events }: ReturnType<typeof watch>) {
-  return events.map((event) => event?.type)
+  return events.map((event) => typeName(event?.type))
 }
 
 function positions({ events }: ReturnType<typeof watch>) {
