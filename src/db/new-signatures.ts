@@ -18,6 +18,8 @@ export interface NewSignature extends Omit<Claim, 'signatureId'> {
   phoneHmac: Buffer
   sealedPhone: Sealed
   maskedPhone: string
+  /** ISO 3166-1 alpha-2; undefined for phone numbers of no country. */
+  country: string | undefined
   sealedPushToken: Sealed | undefined
   requestedChannel: Channel | undefined
   customerSegment: string
@@ -61,7 +63,7 @@ export async function insertSignature(
 /** Every field and every column has to be named here, or this doesn't compile. */
 function columnsOf(signature: NewSignature) {
   const { id, caller, idempotencyKey, fingerprint, customerHmac, phoneHmac, sealedPhone, ...more } = signature
-  const { maskedPhone, sealedPushToken, requestedChannel, customerSegment, locale, ...rest } = more
+  const { maskedPhone, country, sealedPushToken, requestedChannel, customerSegment, locale, ...rest } = more
   const { transaction, transactionDigest, ttlMs, ...unnamed } = rest
   unnamed satisfies Record<string, never>
   return {
@@ -73,6 +75,7 @@ function columnsOf(signature: NewSignature) {
     phone_ciphertext: sealedPhone.ciphertext,
     phone_key_id: sealedPhone.keyId,
     phone_masked: maskedPhone,
+    country: country ?? null,
     push_token_ciphertext: sealedPushToken?.ciphertext ?? null,
     push_token_key_id: sealedPushToken?.keyId ?? null,
     requested_channel: requestedChannel ?? null,

@@ -10,16 +10,24 @@ import { transact } from './transact.ts'
 
 /** What a receipt changed. */
 export interface RecordedReceipt {
-  /** `repeated` was kept before, `unknown` is about no message of ours. */
+  /** `repeated`: stored before. `unknown`: about no message of ours. */
   outcome: 'recorded' | 'repeated' | 'unknown'
-  /** Where it moved the delivery status. */
-  moved?: { caller: string; signatureId: string; wantsFallback: boolean; sentAt: Date | null; reportedAt: Date }
+  /** Undefined where it didn't move the delivery status. */
+  moved?: {
+    caller: string
+    signatureId: string
+    /** ISO 3166-1 alpha-2 of the phone number; null where it isn't known. */
+    country: string | null
+    wantsFallback: boolean
+    sentAt: Date | null
+    reportedAt: Date
+  }
 }
 
 /**
- * Keeps a receipt and moves its challenge's delivery status up. Where our own write after the send never came, it stands
- * in for that: the challenge is SENT, with the vendor's id and the receipt as proof. An undelivered one is due for a
- * fallback from then on, where its route wants one. The body is kept sealed.
+ * Stores a receipt with its sealed body and moves its challenge's delivery status up. Where our own write after the send
+ * never came, the receipt stands in for it: the challenge becomes SENT, with the vendor's id and the receipt as proof. An
+ * undelivered challenge is due for a fallback from then on, where its route wants one.
  */
 export async function recordReceipt(db: Db, receipt: Receipt, body: Sealed): Promise<RecordedReceipt> {
   const { challengeId, attempt, provider, providerChallengeId, vendorStatus, deliveryStatus, proof } = receipt
@@ -29,10 +37,10 @@ export async function recordReceipt(db: Db, receipt: Receipt, body: Sealed): Pro
     .innerJoin('signature', 'signature.id', 'challenge.signature_id')
     .where('challenge.id', '=', challengeId)
     .where('provider', '=', provider)
-    .select(['signature_id as signatureId', 'caller'])
+    .select(['signature_id as signatureId', 'caller', 'country'])
     .executeTakeFirst()
   if (!challenge) return { outcome: 'unknown' }
-  const { signatureId, caller } = challenge
+  const { signatureId, caller, country } = challenge
 
   return transact(db, async (trx): Promise<RecordedReceipt> => {
     await lockSignature(trx, signatureId)
@@ -75,7 +83,7 @@ export async function recordReceipt(db: Db, receipt: Receipt, body: Sealed): Pro
       .execute()
     if (!deliveryStatus) return { outcome: 'recorded' }
 
-    // Another message of the same challenge, from a call that seemed to have failed, says nothing of this one.
+    // A receipt of another message of the challenge, from a call that seemed to have failed, says nothing about this one.
     const moved = await trx
       .updateTable('challenge')
       .set({
@@ -88,7 +96,7 @@ export async function recordReceipt(db: Db, receipt: Receipt, body: Sealed): Pro
       })
       .where('id', '=', challengeId)
       .where('provider_challenge_id', '=', providerChallengeId)
-      // Of two words that mean the same the greater one stays, so that the order in which they come does not matter.
+      // Equal ranks are ordered by status and code, so the result doesn't depend on arrival order.
       .where(
         sql<boolean>`
           (${rankOf(sql.ref('delivery_status'))}, coalesce(vendor_status, ''), coalesce(delivery_error_code, ''))
@@ -105,11 +113,11 @@ export async function recordReceipt(db: Db, receipt: Receipt, body: Sealed): Pro
     })
     const { sent_at: sentAt } = moved
     const wantsFallback = Boolean(moved.wants_fallback)
-    return { outcome: 'recorded', moved: { caller, signatureId, wantsFallback, sentAt, reportedAt } }
+    return { outcome: 'recorded', moved: { caller, signatureId, country, wantsFallback, sentAt, reportedAt } }
   })
 }
 
-/** Takes messages whose receipt never came, each once however many processes look; so many at most. */
+/** Takes up to `limit` messages whose receipt never came. Each is taken by one process, however many look. */
 export async function takeMissingReceipts(
   db: Db,
   limit: number,

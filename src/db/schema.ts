@@ -53,6 +53,8 @@ interface SignatureTable {
   phone_ciphertext: Buffer
   phone_key_id: string
   phone_masked: string
+  /** ISO 3166-1 alpha-2 of the phone number; null where it has none, and for signatures from before this was stored. */
+  country: string | null
   push_token_ciphertext: Buffer | null
   push_token_key_id: string | null
   requested_channel: Channel | null

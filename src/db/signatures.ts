@@ -47,6 +47,7 @@ type SignatureRow = Omit<
   | 'locale'
   | 'requested_channel'
   | 'customer_segment'
+  | 'country'
   | `customer_${string}`
   | `phone_${string}`
   | `push_${string}`

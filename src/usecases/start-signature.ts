@@ -85,7 +85,7 @@ function newSignature({ keys, challenges }: Context, input: StartSignature, quer
   unnamed satisfies Record<string, never>
 
   const id = uuidv7()
-  const { phoneHmac, transactionDigest } = query
+  const { country, phoneHmac, transactionDigest } = query
   const customerHmac = lookUpHmac(keys.index, 'customer', customerId)
   const pushTokenHmac = pushToken !== undefined && lookUpHmac(keys.index, 'push token', pushToken)
   // HMACs, as a phone number is found from a plain hash by trying them all. In this order, as older replicas have it.
@@ -110,6 +110,7 @@ function newSignature({ keys, challenges }: Context, input: StartSignature, quer
     phoneHmac,
     sealedPhone: seal(keys.pii, phone, id),
     maskedPhone: maskPhone(phone),
+    country,
     sealedPushToken: pushToken === undefined ? undefined : seal(keys.pii, pushToken, pushTokenPlace(id)),
     requestedChannel: channel,
     customerSegment,

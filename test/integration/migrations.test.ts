@@ -451,6 +451,18 @@ async function downTo(of: Db, last: string): Promise<void> {
   }
 }
 
+test('a signature from before add_country has no country and is still served', async () => {
+  await using app = await startApp()
+  const { signatureId, challengeId } = await start(app)
+  await downTo(app.db, '0009_index_lists')
+  await migrate(app.db, 'up')
+
+  const { rows } = await sql`SELECT country FROM signature WHERE id = ${signatureId}`.execute(app.db)
+  expect(rows).toEqual([{ country: null }])
+  const { challenge } = await app.client.getChallenge({ challengeId })
+  expect(challenge).toMatchObject({ status: ChallengeStatus.SENT })
+})
+
 /** Every table with its columns, constraints and indexes, as PostgreSQL's catalog has them; without the migrator's own. */
 async function catalog(of: Db): Promise<string[]> {
   const { rows } = await sql<{ line: string }>`

@@ -102,6 +102,7 @@ test('a start writes every fact of it, the phone number and customer only under 
     phone_hmac: lookUpHmac(keys.index, 'phone', PHONE),
     phone_key_id: 'p1',
     phone_masked: '+34*****222',
+    country: 'ES',
     locale: 'es-ES',
     amount: '125.500000000',
     currency: 'EUR',
