@@ -203,9 +203,9 @@ test('with keys in the environment, listing the new key second everywhere and th
   }
 })
 
-test('the query in the README tells which keys rows still name', async () => {
+test("the operators' guide has a query for the keys that rows still name", async () => {
   const [, query = ''] =
-    /```sql\n(.*?)```/s.exec(await readFile(join(import.meta.dirname, '../../README.md'), 'utf8')) ?? []
+    /```sql\n(.*?)```/s.exec(await readFile(join(import.meta.dirname, '../../docs/operating.md'), 'utf8')) ?? []
   await using other = await startApp({ CODE_KEYS: `a:${randomKey()}`, PII_KEYS: `b:${randomKey()}` })
   const { signatureId, code } = await start(other, { pushToken: 'push-token' })
   const used = async () => (await sql.raw(query).execute(other.db)).rows

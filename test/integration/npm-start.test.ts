@@ -9,11 +9,11 @@ import { killLeftovers, ownDatabase, ROOT, serveBy, startSlowly } from '../suppo
 
 afterAll(killLeftovers)
 
-/** The line of README's section on production that starts the service, as a shell takes it. */
+/** The line of the operators' guide that starts the service, as a shell takes it. */
 async function productionCommand(): Promise<string> {
-  const readme = await readFile(join(ROOT, 'README.md'), 'utf8')
-  const [, line] = /^## Run it for real\n.*?^(exec .*)$/ms.exec(readme) ?? []
-  return line ?? expect.unreachable('README names no command')
+  const guide = await readFile(join(ROOT, 'docs/operating.md'), 'utf8')
+  const [, line] = /^## Run it for real\n.*?^(exec .*)$/ms.exec(guide) ?? []
+  return line ?? expect.unreachable('the guide names no command')
 }
 
 /** This process and those that come from it. */
@@ -38,7 +38,7 @@ function isAlive(pid: number): boolean {
 
 test.concurrent.for([
   ['npm start', ['npm', 'start']],
-  ["README's production command in a shell", ['sh', '-c']],
+  ["the guide's production command in a shell", ['sh', '-c']],
 ] as const)('SIGTERM to %s ends the calls under way well, and leaves no process behind', async ([, command]) => {
   const env = { ...(await ownDatabase()), HOME: tmpdir(), npm_config_update_notifier: 'false' }
   const isShell = command[0] === 'sh'

@@ -81,7 +81,7 @@ export async function secretsInVault(
   }
 }
 
-/** As the README says where they are kept. */
+/** Where the operators' guide says that a secret is kept in Vault. */
 function placeOf(name: string): { path: string; field: string } {
   const [, vendor, rest = name] = /^(TWILIO|VONAGE|FCM|DATABASE)_(.*)$/.exec(name) ?? []
   const folder =

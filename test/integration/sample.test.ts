@@ -13,14 +13,14 @@ const transaction = {
   payeeAccount: 'ES9121000418450200051332',
 }
 
-test("README's TypeScript sample is the file that is checked and run here", async () => {
-  const [readme, sample] = await Promise.all(
-    ['README.md', 'docs/sign.ts'].map((file) => readFile(join(ROOT, file), 'utf8')),
+test("the guide's TypeScript sample is the file that is checked and run here", async () => {
+  const [guide, sample] = await Promise.all(
+    ['docs/integrating.md', 'docs/sign.ts'].map((file) => readFile(join(ROOT, file), 'utf8')),
   )
-  expect(readme).toContain(`\n\`\`\`ts\n${sample}\`\`\`\n`)
+  expect(guide).toContain(`\n\`\`\`ts\n${sample}\`\`\`\n`)
 })
 
-test("README's TypeScript sample asks until the code signs, and no longer than there are tries", async () => {
+test("the guide's TypeScript sample asks until the code signs, and no longer than there are tries", async () => {
   await using app = await startApp()
   const client = connect(app.url)
   const order = () => ({ id: randomUUID(), customer: { id: 'customer-1', phone: PHONE }, transaction })
