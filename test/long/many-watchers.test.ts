@@ -4,7 +4,7 @@ import { type Client, createClient } from '@connectrpc/connect'
 import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { AbortReason, SignatureService } from '../../gen/bank/signature/v1/signature_pb.ts'
-import { type App, failure, start, startApp, transaction, wrongCode } from '../support/app.ts'
+import { type App, failure, start, startApp, transaction, typeName, wrongCode } from '../support/app.ts'
 import { listeners } from '../support/routing.ts'
 
 const WATCHERS = 1_000
@@ -87,7 +87,7 @@ function watch(client: WatchClient | undefined, signatureId: string) {
   const told: string[] = []
   const ended = (async () => {
     const answers = client?.watchSignature({ signatureId }, { signal: leave.signal }) ?? []
-    for await (const { event } of answers) told.push(`${event?.position} ${event?.type}`)
+    for await (const { event } of answers) told.push(`${event?.position} ${typeName(event?.type)}`)
   })().catch((error) => {
     if (!leave.signal.aborted) throw error
   })
