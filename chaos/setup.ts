@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { startSandbox } from '../src/sandbox/sandbox.ts'
-import { createSandboxAccounts } from '../src/sandbox/sandbox-accounts.ts'
-import { randomKey, vendorSettings } from '../test/support/app.ts'
+import { createSandboxAccounts, sandboxSettings } from '../src/sandbox/sandbox-accounts.ts'
+import { randomKey } from '../test/support/app.ts'
 import { checkLine } from './clear-text.ts'
 import { type ReplicatedPostgres, startReplicatedPostgres } from './cluster.ts'
 import { startReplica } from './replicas.ts'
@@ -55,7 +55,7 @@ export async function startWorld(beside: string = ROOT): Promise<World & AsyncDi
         databasePort: postgres.port(),
         databaseUrl: (port) => `postgres://${ROLE}:${encodeURIComponent(password)}@127.0.0.1:${port}/${DATABASE}`,
         vendorPort: sandbox.port,
-        vendorSettings: (url) => vendorSettings(accounts, url),
+        vendorSettings: (url) => sandboxSettings(accounts, url),
         onLine(line, replica) {
           heard.push(`${replica}: ${line}`)
           if (heard.length > 20) heard.shift()

@@ -1,18 +1,30 @@
 import { parseDatabaseUrl } from './domain/database-url.ts'
+import {
+  hasCredentials,
+  missingVendorSecrets,
+  readVendors,
+  readVendorTimeouts,
+  vendorSecretPlaces,
+} from './providers/read-vendors.ts'
+import type { Vendor } from './providers/vendor.ts'
+import { VENDORS } from './providers/vendors.ts'
 import { isLocalDatabase, isOpenToOthers } from './secrets/database-tls.ts'
 import { environmentSecrets } from './secrets/environment.ts'
 import { KEY, KEY_RING } from './secrets/key-rules.ts'
-import type { SecretName, SecretSource } from './secrets/secret-source.ts'
-import type { Secrets } from './secrets/secrets.ts'
+import type { SecretPlace, SecretSource } from './secrets/secret-source.ts'
+import { DATABASE_LISTEN_URL, DATABASE_URL, KEY_SECRETS, type Secrets } from './secrets/secrets.ts'
 import { vaultSecrets } from './secrets/vault.ts'
 import {
-  isWithoutVendors,
-  missingVendorSecrets,
-  readVendorSettings,
-  readVendors,
-  VENDOR_SECRETS,
-} from './secrets/vendors.ts'
-import { type Env, httpUrl, matching, oneOf, type Rule, seconds, settingReader, wholeNumber } from './settings.ts'
+  type Env,
+  httpUrl,
+  matching,
+  oneOf,
+  type Rule,
+  type SettingReader,
+  seconds,
+  settingReader,
+  wholeNumber,
+} from './settings.ts'
 
 /** Everything a process is told at its start. */
 export interface Config extends Secrets {
@@ -34,10 +46,8 @@ export interface Config extends Secrets {
   readonly dataDir: string
   /** PUBLIC_WEBHOOK_URL: where vendors reach our webhooks, without path; undefined when they shall not report. */
   readonly publicWebhookUrl: string | undefined
-  /** TWILIO_TIMEOUT_SECONDS: the most one call to Twilio may take, in milliseconds; so for the other vendors. */
-  readonly twilioTimeoutMs: number
-  readonly vonageTimeoutMs: number
-  readonly fcmTimeoutMs: number
+  /** TWILIO_TIMEOUT_SECONDS and the like: the most one call to each vendor may take, in milliseconds, by the vendor's name. */
+  readonly vendorTimeoutsMs: Readonly<Record<string, number>>
   /** CIRCUIT_BREAKER: whether a provider that fails too often is left alone for a while. */
   readonly circuitBreaker: boolean
   /** CHALLENGE_TTL_SECONDS: how long a code may be used, in milliseconds. */
@@ -82,12 +92,6 @@ export class ConfigError extends Error {
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
-const KEY_SECRETS: SecretName[] = ['CODE_KEYS', 'PII_KEYS', 'INDEX_KEY']
-const NEEDED_IN_PRODUCTION: SecretName[] = ['DATABASE_URL', ...KEY_SECRETS]
-const SECRETS: SecretName[] = [...NEEDED_IN_PRODUCTION, 'DATABASE_LISTEN_URL', ...VENDOR_SECRETS]
-
-const NO_VENDOR =
-  'TWILIO_*, VONAGE_* or FCM_SERVICE_ACCOUNT: the credentials of at least one vendor are required with NODE_ENV=production'
 const NO_TLS =
   'must have sslmode=verify-full or verify-ca with NODE_ENV=production, unless the database is on loopback or a Unix socket; DATABASE_TLS=off takes it as it is'
 const NO_ENV =
@@ -96,7 +100,7 @@ const NO_ENV =
 const PORT = wholeNumber(0, 65_535)
 const HOST = matching(/^[\w.:%-]+$/, 'a host name or an IP address')
 const DIRECTORY = matching(/^[^\0]+$/, 'a path')
-const DATABASE_URL: Rule<string> = {
+const POSTGRES_URL: Rule<string> = {
   mustBe:
     'a URL that starts with postgres:// or postgresql://, with a port for each host or one for all; target_session_attrs may be any, read-write or primary',
   parse: (text) => (parseDatabaseUrl(text) ? text : undefined),
@@ -104,12 +108,13 @@ const DATABASE_URL: Rule<string> = {
 
 /**
  * Reads the settings, and the secrets from where SECRETS_SOURCE says; `openSource` is that place when it was read before.
+ * `vendors` are those that may be configured.
  * @throws ConfigError naming everything that is missing, wrong or unreadable; the signal's reason when it is aborted.
  */
 export async function loadConfig(
   env: Env,
   signal = new AbortController().signal,
-  openSource?: SecretSource,
+  { vendors = VENDORS, openSource }: { vendors?: readonly Vendor[]; openSource?: SecretSource } = {},
 ): Promise<Config> {
   const problems: string[] = []
   const setting = settingReader(env, problems)
@@ -123,9 +128,7 @@ export async function loadConfig(
     httpPort: setting('HTTP_PORT', PORT, 8080),
     adminPort: setting('ADMIN_PORT', PORT, 9090),
     sandboxPort: setting('SANDBOX_PORT', PORT, 8025),
-    twilioTimeoutMs: setting('TWILIO_TIMEOUT_SECONDS', seconds(60), 5_000),
-    vonageTimeoutMs: setting('VONAGE_TIMEOUT_SECONDS', seconds(60), 5_000),
-    fcmTimeoutMs: setting('FCM_TIMEOUT_SECONDS', seconds(60), 5_000),
+    vendorTimeoutsMs: readVendorTimeouts(vendors, setting),
     circuitBreaker: setting('CIRCUIT_BREAKER', oneOf('on', 'off'), 'on') === 'on',
     challengeTtlMs: setting('CHALLENGE_TTL_SECONDS', wholeNumber(30, 600), 300) * 1000,
     challengeMaxTries: setting('CHALLENGE_MAX_TRIES', wholeNumber(1, 5), 3),
@@ -140,33 +143,33 @@ export async function loadConfig(
   const retentionDays = setting('RETENTION_DAYS', wholeNumber(1, 36_500), undefined)
   const url = httpUrl(production ? 'nowhere' : 'anywhere')
   const publicWebhookUrl = setting('PUBLIC_WEBHOOK_URL', url, undefined)
-  const vendorSettings = readVendorSettings(setting, production, problems)
 
   const { fromVault, ...opened } = openSecrets(env, setting, production)
   const source = openSource ?? opened.source
-  const found = await source.read(SECRETS, signal)
+  const secrets = [DATABASE_URL, ...KEY_SECRETS, DATABASE_LISTEN_URL, ...vendorSecretPlaces(vendors)]
+  const found = await source.read(secrets, signal)
   const { values, missing } = found
   signal.throwIfAborted()
   problems.push(...found.problems)
 
-  const requireAll = (names: readonly SecretName[], why: string) => {
-    for (const name of names) if (missing[name]) problems.push(`${name}: is required ${why}; ${missing[name]}`)
+  const requireAll = (required: readonly Pick<SecretPlace, 'name'>[], why: string) => {
+    for (const { name } of required) if (missing[name]) problems.push(`${name}: is required ${why}; ${missing[name]}`)
   }
-  const partly = (names: readonly SecretName[]) => names.some((name) => !missing[name])
-  if (production) requireAll(NEEDED_IN_PRODUCTION, 'with NODE_ENV=production')
-  if (production && isWithoutVendors(missing)) problems.push(NO_VENDOR)
-  for (const { name, why } of missingVendorSecrets(missing)) requireAll([name], why)
+  const isWithoutVendors = !vendors.some((vendor) => hasCredentials(vendor, missing))
+  if (production) requireAll([DATABASE_URL, ...KEY_SECRETS], 'with NODE_ENV=production')
+  if (production && isWithoutVendors) problems.push(noVendor(vendors))
+  for (const { name, why } of missingVendorSecrets(vendors, missing)) requireAll([{ name }], why)
   if (!production) {
     if (!missing.DATABASE_URL) requireAll(KEY_SECRETS, 'with DATABASE_URL, the same for all replicas')
-    else if (partly(KEY_SECRETS)) requireAll(KEY_SECRETS, 'with the other keys')
+    else if (KEY_SECRETS.some(({ name }) => !missing[name])) requireAll(KEY_SECRETS, 'with the other keys')
   }
 
   const secret = settingReader(values, problems)
   const databaseUrl = readDatabaseUrl('DATABASE_URL', secret, needsTls, problems)
   const databaseListenUrl = readDatabaseUrl('DATABASE_LISTEN_URL', secret, needsTls, problems)
-  // Whoever forgot NODE_ENV and the credentials would otherwise have codes shown on a page, and nobody would get any.
-  if (databaseUrl && !env.NODE_ENV && isWithoutVendors(missing) && !isLocalDatabase(databaseUrl)) problems.push(NO_ENV)
-  const vendors = readVendors(secret, vendorSettings, problems)
+  // With NODE_ENV and the credentials forgotten, codes would be shown on the sandbox's page and no customer would get one.
+  if (databaseUrl && !env.NODE_ENV && isWithoutVendors && !isLocalDatabase(databaseUrl)) problems.push(NO_ENV)
+  const configured = readVendors(vendors, { setting, secret, production, problems })
   const code = secret('CODE_KEYS', KEY_RING, undefined)
   const pii = secret('PII_KEYS', KEY_RING, undefined)
   const index = secret('INDEX_KEY', KEY, undefined)
@@ -177,10 +180,12 @@ export async function loadConfig(
   const secretsRefreshMs = Math.max(1_000, Math.min(settings.secretsRefreshMs, found.againWithinMs))
   const retentionMs = retentionDays && retentionDays * 24 * 3_600_000
   // The environment of a running process never changes.
-  const canChange = fromVault || SECRETS.some((name) => env[`${name}_FILE`])
-  const readAgain = canChange ? (again: AbortSignal) => loadConfig(env, again, source) : undefined
+  const canChange = fromVault || secrets.some(({ name }) => env[`${name}_FILE`])
+  const readAgain = canChange
+    ? (again: AbortSignal) => loadConfig(env, again, { vendors, openSource: source })
+    : undefined
   const urls = { publicWebhookUrl, databaseUrl, databaseListenUrl }
-  return { ...settings, secretsRefreshMs, retentionMs, ...urls, ...vendors, keys, readAgain }
+  return { ...settings, secretsRefreshMs, retentionMs, ...urls, vendors: configured, keys, readAgain }
 }
 
 /** What leads to the database, which is all that migrations need. */
@@ -192,7 +197,7 @@ export async function loadDatabaseConfig(env: Env, signal: AbortSignal): Promise
   const setting = settingReader(env, problems)
   const { needsTls, ...settings } = basicSettings(setting)
   const { source } = openSecrets(env, setting, settings.production)
-  const found = await source.read(['DATABASE_URL'], signal)
+  const found = await source.read([DATABASE_URL], signal)
   signal.throwIfAborted()
   problems.push(...found.problems)
   const missing = settings.production && found.missing.DATABASE_URL
@@ -201,8 +206,6 @@ export async function loadDatabaseConfig(env: Env, signal: AbortSignal): Promise
   if (problems.length > 0) throw new ConfigError(problems)
   return { ...settings, databaseUrl }
 }
-
-type SettingReader = ReturnType<typeof settingReader>
 
 function basicSettings(setting: SettingReader) {
   // A misspelt production would otherwise start with a simulator in Twilio's place.
@@ -222,9 +225,16 @@ function readDatabaseUrl(
   needsTls: boolean,
   problems: string[],
 ): string | undefined {
-  const url = secret(name, DATABASE_URL, undefined)
+  const url = secret(name, POSTGRES_URL, undefined)
   if (url && needsTls && isOpenToOthers(url)) problems.push(`${name}: ${NO_TLS}`)
   return url
+}
+
+function noVendor(vendors: readonly Vendor[]): string {
+  const names = new Intl.ListFormat('en-GB', { type: 'disjunction' }).format(
+    vendors.map(({ credentials }) => credentials),
+  )
+  return `${names}: the credentials of at least one vendor are required with NODE_ENV=production`
 }
 
 function openSecrets(env: Env, setting: SettingReader, production: boolean) {

@@ -1,10 +1,13 @@
 import type { Config } from './config.ts'
 import type { SignatureProvider } from './providers/provider.ts'
-import { createProviders, createReceiptReaders, type Vendors } from './providers/providers.ts'
-import type { ReceiptReader, WebhookUrl } from './providers/receipt-reader.ts'
-import type { TwilioVoiceConfig } from './providers/twilio/twilio-voice.ts'
+import { readVendors } from './providers/read-vendors.ts'
+import type { ReceiptReader } from './providers/receipt-reader.ts'
+import type { VendorMeans } from './providers/vendor.ts'
+import { VENDORS } from './providers/vendors.ts'
+import { webhookUrls } from './providers/webhook-url.ts'
 import { openStandIn } from './sandbox/stand-in.ts'
 import type { Secrets } from './secrets/secrets.ts'
+import { settingReader } from './settings.ts'
 import type { Logger } from './telemetry/logger.ts'
 
 /** The vendors of a running service. Disposing stops the sandbox, where that stands in for them. */
@@ -19,12 +22,9 @@ export interface ConnectedVendors extends AsyncDisposable {
   follow(secrets: Secrets): void
 }
 
-interface Surroundings {
+interface Surroundings extends Pick<VendorMeans, 'clock' | 'piiKeys'> {
   /** The port that our webhooks are on. */
   httpPort: number
-  /** For personal data, as they are at each call. */
-  piiKeys: TwilioVoiceConfig['piiKeys']
-  clock: () => Date
   log: Logger
 }
 
@@ -33,23 +33,25 @@ interface Surroundings {
  * place of all when there are none. Rejects when the sandbox can't have its port.
  */
 export async function connectVendors(config: Config, surroundings: Surroundings): Promise<ConnectedVendors> {
-  const { httpPort, log } = surroundings
-  const sandbox =
-    config.twilio || config.vonage || config.fcm
-      ? undefined
-      : await openStandIn({ serviceHost: config.host, port: config.sandboxPort })
+  const { httpPort, log, clock, piiKeys } = surroundings
+  const hasVendors = Object.keys(config.vendors).length > 0
+  const sandbox = hasVendors ? undefined : await openStandIn({ serviceHost: config.host, port: config.sandboxPort })
+  const standIns = sandbox && simulatedVendors(sandbox.settings)
   const publicUrl = publicWebhookUrl(config.publicWebhookUrl ?? sandbox?.webhookUrl, httpPort)
+  const webhookUrl = publicUrl === undefined ? undefined : webhookUrls(publicUrl)
 
   const connect = (secrets: Secrets) => {
-    const vendors = vendorsOf(config, sandbox ?? secrets, publicUrl, surroundings)
-    const receiptReaders = publicUrl === undefined ? [] : createReceiptReaders(vendors, publicUrl)
-    return { providers: createProviders(vendors), receiptReaders }
+    const vendors = Object.values(standIns ?? secrets.vendors)
+    const providers = vendors.flatMap(({ vendor, config: own }) =>
+      vendor.providers(own, { timeoutMs: config.vendorTimeoutsMs[vendor.name] ?? 0, clock, piiKeys, webhookUrl }),
+    )
+    const receiptReaders =
+      publicUrl === undefined ? [] : vendors.flatMap(({ vendor, config: own }) => vendor.receiptReaders(own, publicUrl))
+    return { providers: new Map(providers.map((provider) => [provider.name, provider])), receiptReaders }
   }
   let current = connect(config)
-  if (config.twilio && publicUrl === undefined) {
-    log.warn(
-      'there is no twilio-voice without PUBLIC_WEBHOOK_URL: Twilio comes there for the code when the key is pressed',
-    )
+  for (const { vendor } of Object.values(config.vendors)) {
+    if (vendor.withoutWebhooks && publicUrl === undefined) log.warn(vendor.withoutWebhooks)
   }
 
   return {
@@ -74,20 +76,11 @@ function publicWebhookUrl(configured: string | undefined, httpPort: number): str
   return configured?.replace(/:0(?=\/|$)/, `:${httpPort}`)
 }
 
-function vendorsOf(
-  { twilioTimeoutMs, vonageTimeoutMs, fcmTimeoutMs }: Config,
-  { twilio, vonage, fcm }: Pick<Config, 'twilio' | 'vonage' | 'fcm'>,
-  publicUrl: string | undefined,
-  { clock, piiKeys }: Surroundings,
-): Vendors {
-  const webhookUrl: WebhookUrl | undefined =
-    publicUrl === undefined
-      ? undefined
-      : (path, { challengeId, attempt, spokenCode }) =>
-          `${publicUrl}${path}?challenge=${challengeId}&attempt=${attempt}${spokenCode ? `&code=${spokenCode}` : ''}`
-  return {
-    twilio: twilio && { ...twilio, timeoutMs: twilioTimeoutMs, clock, webhookUrl, piiKeys },
-    vonage: vonage && { ...vonage, timeoutMs: vonageTimeoutMs, clock, webhookUrl },
-    fcm: fcm && { ...fcm, timeoutMs: fcmTimeoutMs, clock },
-  }
+/** The vendors that `settings` lead to: the sandbox's. */
+function simulatedVendors(settings: Readonly<Record<string, string>>): Secrets['vendors'] {
+  const problems: string[] = []
+  const read = settingReader(settings, problems)
+  const vendors = readVendors(VENDORS, { setting: read, secret: read, production: false, problems })
+  if (problems.length > 0) throw new Error(problems.join('\n'))
+  return vendors
 }

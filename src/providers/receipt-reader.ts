@@ -19,6 +19,3 @@ export interface ReceiptReader {
   /** Where the vendor waits for an answer: what it is to say, or the end of the call where there is nothing to say. */
   answer?(spoken: Spoken | undefined): { type: string; text: string }
 }
-
-/** Where a vendor is to send the receipts of one call, or come for its sealed code. */
-export type WebhookUrl = (path: string, call: { challengeId: string; attempt: number; spokenCode?: string }) => string

@@ -30,6 +30,29 @@ export async function createSandboxAccounts(): Promise<SandboxAccounts> {
   }
 }
 
+/** The service's settings under which it calls a sandbox at `url` that has these accounts. */
+export function sandboxSettings({ twilio, vonage, fcm }: SandboxAccounts, url: string): Record<string, string> {
+  return {
+    TWILIO_ACCOUNT_SID: twilio.accountSid,
+    TWILIO_AUTH_TOKEN: twilio.authToken,
+    TWILIO_FROM_NUMBER: twilio.fromNumber,
+    TWILIO_API_URL: url,
+    VONAGE_API_KEY: vonage.apiKey,
+    VONAGE_API_SECRET: vonage.apiSecret,
+    VONAGE_FROM: vonage.from,
+    VONAGE_SIGNATURE_SECRET: vonage.signatureSecret,
+    VONAGE_API_URL: url,
+    FCM_SERVICE_ACCOUNT: JSON.stringify({
+      type: 'service_account',
+      project_id: fcm.projectId,
+      client_email: fcm.clientEmail,
+      private_key: fcm.privateKey,
+      token_uri: `${url}/token`,
+    }),
+    FCM_API_URL: url,
+  }
+}
+
 function randomHex(bytes: number): string {
   return randomBytes(bytes).toString('hex')
 }

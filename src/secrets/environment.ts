@@ -1,15 +1,15 @@
 import { readFile } from 'node:fs/promises'
 import type { Env } from '../settings.ts'
-import type { ReadSecrets, SecretName, SecretSource } from './secret-source.ts'
+import type { ReadSecrets, SecretSource } from './secret-source.ts'
 
 /** Secrets in environment variables: NAME holds the secret, or NAME_FILE names a file that does. */
 export function environmentSecrets(env: Env): SecretSource {
   return {
-    async read(names, signal): Promise<ReadSecrets> {
-      const values: Partial<Record<SecretName, string>> = {}
-      const missing: Partial<Record<SecretName, string>> = {}
+    async read(secrets, signal): Promise<ReadSecrets> {
+      const values: Record<string, string> = {}
+      const missing: Record<string, string> = {}
       const problems: string[] = []
-      for (const name of names) {
+      for (const { name } of secrets) {
         const value = await readSecret(env, name, problems, signal)
         if (value) values[name] = value
         else if (!isSet(env, name)) missing[name] = `set ${name} or ${name}_FILE`
@@ -19,7 +19,7 @@ export function environmentSecrets(env: Env): SecretSource {
   }
 }
 
-/** Whether NAME or NAME_FILE is set. */
+/** True if NAME or NAME_FILE is set. */
 export function isSet(env: Env, name: string): boolean {
   return Boolean(env[name] || env[`${name}_FILE`])
 }

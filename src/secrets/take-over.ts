@@ -1,38 +1,32 @@
 import { isDeepStrictEqual } from 'node:util'
 import { parseDatabaseUrl } from '../domain/database-url.ts'
 import type { KeyProblems, Keys } from '../domain/keys.ts'
-import type { SecretName } from './secret-source.ts'
+import type { ConfiguredVendor } from '../providers/vendor.ts'
 import type { Secrets } from './secrets.ts'
 
 /** What a running process makes of secrets that it has read again. */
 export interface TakenOver {
   /** What it goes on with. */
   secrets: Secrets
-  changed: SecretName[]
+  changed: string[]
   /** What it leaves as it was, lines of `NAME: why`, which never hold a value. */
   refused: string[]
 }
 
-const VALUES: Record<SecretName, (secrets: Secrets) => unknown> = {
-  DATABASE_URL: ({ databaseUrl }) => databaseUrl,
-  DATABASE_LISTEN_URL: ({ databaseListenUrl }) => databaseListenUrl,
-  TWILIO_ACCOUNT_SID: ({ twilio }) => twilio?.accountSid,
-  TWILIO_AUTH_TOKEN: ({ twilio }) => twilio?.authToken,
-  TWILIO_AUTH_TOKEN_PREVIOUS: ({ twilio }) => twilio?.previousAuthToken,
-  TWILIO_API_KEY_SID: ({ twilio }) => twilio?.apiKey?.sid,
-  TWILIO_API_KEY_SECRET: ({ twilio }) => twilio?.apiKey?.secret,
-  TWILIO_FROM_NUMBER: ({ twilio }) => twilio?.fromNumber,
-  TWILIO_VOICE_FROM: ({ twilio }) => (twilio?.voiceFrom === twilio?.fromNumber ? undefined : twilio?.voiceFrom),
-  VONAGE_API_KEY: ({ vonage }) => vonage?.apiKey,
-  VONAGE_API_SECRET: ({ vonage }) => vonage?.apiSecret,
-  VONAGE_FROM: ({ vonage }) => vonage?.from,
-  VONAGE_SIGNATURE_SECRET: ({ vonage }) => vonage?.signatureSecret,
-  FCM_SERVICE_ACCOUNT: ({ fcm }) => fcm?.credentials,
-  CODE_KEYS: ({ keys }) => keys && [...keys.code.byId],
-  PII_KEYS: ({ keys }) => keys && [...keys.pii.byId],
-  INDEX_KEY: ({ keys }) => keys?.index,
+/** Returns `after`, or `before` when there is a problem with that, which is then refused. */
+type Unless = <T>(problem: string | undefined, before: T, after: T) => T
+
+/** What each secret holds, by name. */
+function valuesOf({ databaseUrl, databaseListenUrl, vendors, keys }: Secrets): Record<string, unknown> {
+  return {
+    DATABASE_URL: databaseUrl,
+    DATABASE_LISTEN_URL: databaseListenUrl,
+    ...Object.assign({}, ...Object.values(vendors).map(({ values }) => values)),
+    CODE_KEYS: keys && [...keys.code.byId],
+    PII_KEYS: keys && [...keys.pii.byId],
+    INDEX_KEY: keys?.index,
+  }
 }
-const NAMES = Object.keys(VALUES) as SecretName[]
 
 /**
  * Takes over what may change under a running process: the code and PII keys without a problem, the credentials of the
@@ -40,22 +34,11 @@ const NAMES = Object.keys(VALUES) as SecretName[]
  */
 export function takeOver(old: Secrets, read: Secrets, keyProblems: KeyProblems = {}): TakenOver {
   const refused: string[] = []
-  /** The new value, unless the rule is broken. */
-  const unless = <T>(problem: string | undefined, before: T, after: T): T => {
+  const unless: Unless = (problem, before, after) => {
     if (!problem) return after
     refused.push(problem)
     return before
   }
-  // Breakers, metrics and routing tables know the vendors of the start.
-  const vendor = <T>(name: string, before: T | undefined, after: T | undefined) =>
-    unless(
-      (before === undefined) === (after === undefined)
-        ? undefined
-        : `${name}: credentials that come or go need a restart`,
-      before,
-      after,
-    )
-  const twilio = vendor('TWILIO_*', old.twilio, read.twilio)
   const secrets: Secrets = {
     databaseUrl: unless(
       databaseProblem('DATABASE_URL', old.databaseUrl, read.databaseUrl),
@@ -67,26 +50,36 @@ export function takeOver(old: Secrets, read: Secrets, keyProblems: KeyProblems =
       old.databaseListenUrl,
       read.databaseListenUrl,
     ),
-    twilio: unless(
-      Boolean(old.twilio?.voiceFrom) === Boolean(twilio?.voiceFrom)
-        ? undefined
-        : 'TWILIO_VOICE_FROM: a number for calls that comes or goes needs a restart',
-      old.twilio,
-      twilio,
-    ),
-    vonage: vendor('VONAGE_*', old.vonage, read.vonage),
-    fcm: vendor('FCM_SERVICE_ACCOUNT', old.fcm, read.fcm),
+    vendors: takeOverVendors(old.vendors, read.vendors, unless),
     keys: takeOverKeys(old.keys, read.keys, keyProblems, unless),
   }
-  const changed = NAMES.filter((name) => !isDeepStrictEqual(VALUES[name](old), VALUES[name](secrets)))
+  const [before, after] = [valuesOf(old), valuesOf(secrets)]
+  const changed = Object.keys(after).filter((name) => !isDeepStrictEqual(before[name], after[name]))
   return { secrets, changed, refused }
+}
+
+/** Breakers, metrics and routing tables know the providers of the start, so no vendor comes or goes. */
+function takeOverVendors(old: Secrets['vendors'], read: Secrets['vendors'], unless: Unless): Secrets['vendors'] {
+  const taken: Record<string, ConfiguredVendor> = {}
+  for (const name of new Set([...Object.keys(old), ...Object.keys(read)])) {
+    const [before, after] = [old[name], read[name]]
+    const kept = unless(vendorProblem(before, after), before, after)
+    if (kept) taken[name] = kept
+  }
+  return taken
+}
+
+function vendorProblem(before: ConfiguredVendor | undefined, after: ConfiguredVendor | undefined): string | undefined {
+  if (before && after) return after.vendor.restartProblem?.(before.config, after.config)
+  const { credentials } = (before ?? after)?.vendor ?? {}
+  return `${credentials}: credentials that come or go need a restart`
 }
 
 function takeOverKeys(
   old: Keys | undefined,
   read: Keys | undefined,
   problems: KeyProblems,
-  unless: <T>(problem: string | undefined, before: T, after: T) => T,
+  unless: Unless,
 ): Keys | undefined {
   if (!old || !read) {
     return unless(
@@ -111,7 +104,7 @@ function takeOverKeys(
 
 /** Another key under an old id would make every code wrong that was sealed with the old one. */
 function ringProblem(
-  name: SecretName,
+  name: string,
   old: ReadonlyMap<string, Buffer>,
   read: ReadonlyMap<string, Buffer>,
 ): string | undefined {
@@ -119,7 +112,7 @@ function ringProblem(
   return id && `${name}: a new key needs a new id; ${id} has another key than before`
 }
 
-function databaseProblem(name: SecretName, old: string | undefined, read: string | undefined): string | undefined {
+function databaseProblem(name: string, old: string | undefined, read: string | undefined): string | undefined {
   const isSame = old === read || (old && read && isDeepStrictEqual(withoutPassword(old), withoutPassword(read)))
   return isSame ? undefined : `${name}: anything but another password needs a restart`
 }

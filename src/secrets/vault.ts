@@ -1,30 +1,9 @@
 import type { Env } from '../settings.ts'
 import { isSet } from './environment.ts'
-import type { ReadSecrets, SecretName, SecretSource } from './secret-source.ts'
+import type { ReadSecrets, SecretSource } from './secret-source.ts'
 import { callVault, field, unexpected, VaultError } from './vault-http.ts'
 import { continueSession, isDead, type VaultSession } from './vault-session.ts'
 import { readVaultSettings, type VaultSettings } from './vault-settings.ts'
-
-/** Where each secret is, under the mount and the prefix. */
-const PLACES: Record<SecretName, { path: string; field: string }> = {
-  DATABASE_URL: { path: 'database', field: 'url' },
-  DATABASE_LISTEN_URL: { path: 'database', field: 'listen-url' },
-  TWILIO_ACCOUNT_SID: { path: 'providers/twilio', field: 'account-sid' },
-  TWILIO_AUTH_TOKEN: { path: 'providers/twilio', field: 'auth-token' },
-  TWILIO_AUTH_TOKEN_PREVIOUS: { path: 'providers/twilio', field: 'auth-token-previous' },
-  TWILIO_API_KEY_SID: { path: 'providers/twilio', field: 'api-key-sid' },
-  TWILIO_API_KEY_SECRET: { path: 'providers/twilio', field: 'api-key-secret' },
-  TWILIO_FROM_NUMBER: { path: 'providers/twilio', field: 'from-number' },
-  TWILIO_VOICE_FROM: { path: 'providers/twilio', field: 'voice-from' },
-  VONAGE_API_KEY: { path: 'providers/vonage', field: 'api-key' },
-  VONAGE_API_SECRET: { path: 'providers/vonage', field: 'api-secret' },
-  VONAGE_FROM: { path: 'providers/vonage', field: 'from' },
-  VONAGE_SIGNATURE_SECRET: { path: 'providers/vonage', field: 'signature-secret' },
-  FCM_SERVICE_ACCOUNT: { path: 'providers/fcm', field: 'service-account' },
-  CODE_KEYS: { path: 'keys', field: 'code-keys' },
-  PII_KEYS: { path: 'keys', field: 'pii-keys' },
-  INDEX_KEY: { path: 'keys', field: 'index-key' },
-}
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -58,22 +37,21 @@ export function vaultSecrets(env: Env, production: boolean): SecretSource {
   }
 
   return {
-    async read(names, signal): Promise<ReadSecrets> {
-      const values: Partial<Record<SecretName, string>> = {}
-      const missing: Partial<Record<SecretName, string>> = {}
-      const problems = names
-        .filter((name) => isSet(env, name))
-        .map((name) => `${name}: must come from Vault alone; unset it and ${name}_FILE here`)
+    async read(secrets, signal): Promise<ReadSecrets> {
+      const values: Record<string, string> = {}
+      const missing: Record<string, string> = {}
+      const problems = secrets
+        .filter(({ name }) => isSet(env, name))
+        .map(({ name }) => `${name}: must come from Vault alone; unset it and ${name}_FILE here`)
       const vault = await readVaultSettings(env, production, problems, signal)
-      const paths = [...new Set(names.map((name) => PLACES[name].path))]
+      const paths = [...new Set(secrets.map(({ path }) => path))]
       const results = vault && (await readPaths(vault, paths, signal).catch(collect(problems)))
       const found = new Map<string, Fields>()
       for (const [index, result] of results?.entries() ?? []) {
         if (result.status === 'fulfilled') found.set(paths[index] ?? '', result.value)
         else collect(problems)(result.reason)
       }
-      for (const name of names) {
-        const { path, field } = PLACES[name]
+      for (const { name, path, field } of secrets) {
         const fields = found.get(path)
         if (!fields) continue
         const value = fields[field] || undefined

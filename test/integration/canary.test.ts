@@ -9,16 +9,8 @@ import { Channel, SignatureService } from '../../gen/bank/signature/v1/signature
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from '../../gen/google/rpc/error_details_pb.ts'
 import { PROVIDERS } from '../../src/sandbox/dialect.ts'
 import type { Fault } from '../../src/sandbox/sandbox.ts'
-import {
-  type App,
-  codeIn,
-  randomKey,
-  startApp,
-  startRequest,
-  transaction,
-  vendorSettings,
-  wrongCode,
-} from '../support/app.ts'
+import { sandboxSettings } from '../../src/sandbox/sandbox-accounts.ts'
+import { type App, codeIn, randomKey, startApp, startRequest, transaction, wrongCode } from '../support/app.ts'
 import { type Echo, type EchoVendor, startEchoVendor } from '../support/echo-vendor.ts'
 import { codesTold, setPaused } from '../support/hops.ts'
 import { forceTable, publish, route } from '../support/routing.ts'
@@ -60,7 +52,7 @@ beforeAll(async () => {
     ...Object.entries(ROUTES).map(([customerSegment, chain], n) => route(n + 1, chain, { customerSegment })),
     route(1_000, { SMS: ['twilio-sms'] }),
   ])
-  const echoed = await app.replica(vendorSettings(inject('accounts'), echo.url))
+  const echoed = await app.replica(sandboxSettings(inject('accounts'), echo.url))
   const unreachable = await app.replica({ TWILIO_API_URL: 'http://127.0.0.1:9' })
   const impatient = await app.replica({ TWILIO_TIMEOUT_SECONDS: '0.1' })
 

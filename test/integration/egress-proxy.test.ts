@@ -9,7 +9,8 @@ import { createGrpcTransport } from '@connectrpc/connect-node'
 import { afterAll, expect, inject, test } from 'vitest'
 import { RoutingService } from '../../gen/bank/signature/v1/routing_pb.ts'
 import { startSandbox } from '../../src/sandbox/sandbox.ts'
-import { startRequest, vendorSettings } from '../support/app.ts'
+import { sandboxSettings } from '../../src/sandbox/sandbox-accounts.ts'
+import { startRequest } from '../support/app.ts'
 import { startConnectProxy } from '../support/connect-proxy.ts'
 import { startFakeVault } from '../support/fake-vault.ts'
 import { publish, route } from '../support/routing.ts'
@@ -37,7 +38,7 @@ test('with HTTPS_PROXY alone, secrets are read and messages sent through the pro
   await writeFile(authorities, certificates.join(''))
 
   const vendorUrl = 'https://vendor.example'
-  const secrets = vendorSettings(accounts, vendorUrl)
+  const secrets = sandboxSettings(accounts, vendorUrl)
   const { DATABASE_URL, CODE_KEYS, PII_KEYS, INDEX_KEY } = await ownDatabase()
   const store = (path: string, fields: object) => vault.secrets.set(`signature-router/${path}`, { ...fields })
   store('database', { url: DATABASE_URL })

@@ -19,6 +19,7 @@ import {
 } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { ServerReflection } from '../../gen/grpc/reflection/v1/reflection_pb.ts'
 import { Health, HealthCheckResponse_ServingStatus as Serving } from '../../gen/health/v1/health_pb.ts'
+import { sandboxSettings } from '../../src/sandbox/sandbox-accounts.ts'
 import {
   type App,
   codeIn,
@@ -29,7 +30,6 @@ import {
   startRequest,
   transaction,
   typeName,
-  vendorSettings,
   wrongCode,
 } from '../support/app.ts'
 import { createGrpcJsClient, type GrpcJsClient, grpcJsFailure, pathOf, readFailure } from '../support/grpc-js.ts'
@@ -423,7 +423,7 @@ describe('for people and probes', () => {
     const production = await app.replica({
       NODE_ENV: 'production',
       PUBLIC_WEBHOOK_URL: 'https://127.0.0.1:1',
-      ...vendorSettings(inject('accounts'), 'https://127.0.0.1:1'),
+      ...sandboxSettings(inject('accounts'), 'https://127.0.0.1:1'),
     })
     const transport = createGrpcTransport({ baseUrl: production.url })
     async function* requests() {

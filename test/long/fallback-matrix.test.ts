@@ -1,7 +1,8 @@
 import { sql } from 'kysely'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { type Fault, type Sandbox, startSandbox } from '../../src/sandbox/sandbox.ts'
-import { type App, failure, startApp, startRequest, transaction, vendorSettings } from '../support/app.ts'
+import { sandboxSettings } from '../../src/sandbox/sandbox-accounts.ts'
+import { type App, failure, startApp, startRequest, transaction } from '../support/app.ts'
 import { challengesOf, codesTold, history, times } from '../support/hops.ts'
 import { publish, route } from '../support/routing.ts'
 import { seededRandom } from '../support/seeded-random.ts'
@@ -41,7 +42,7 @@ beforeAll(async () => {
   for (let lane = 0; lane < LANES; lane++) {
     const sandbox = vendors.use(await startSandbox({ host: '127.0.0.1', port: 0, receipts: 'none', ...accounts }))
     const { client } = await app.replica({
-      ...vendorSettings(accounts, sandbox.url),
+      ...sandboxSettings(accounts, sandbox.url),
       TWILIO_TIMEOUT_SECONDS: '0.4',
       VONAGE_TIMEOUT_SECONDS: '0.4',
       FCM_TIMEOUT_SECONDS: '0.4',

@@ -7,7 +7,7 @@ import { sql } from 'kysely'
 import { afterAll, expect, inject, test, vi } from 'vitest'
 import { openDatabase } from '../../src/db/database.ts'
 import { startSandbox } from '../../src/sandbox/sandbox.ts'
-import { vendorSettings } from '../support/app.ts'
+import { sandboxSettings } from '../../src/sandbox/sandbox-accounts.ts'
 import { startLoad } from '../support/rolling-restart.ts'
 import { killLeftovers, ownDatabase, ROOT, serve } from '../support/service-process.ts'
 
@@ -38,7 +38,7 @@ test.skipIf(!before)(
     const accounts = inject('accounts')
     await using sandbox = await startSandbox({ host: '127.0.0.1', port: 0, receipts: 'none', ...accounts })
     const own = await ownDatabase('template0')
-    const env = { ...own, ...vendorSettings(accounts, sandbox.url) }
+    const env = { ...own, ...sandboxSettings(accounts, sandbox.url) }
     const stop = new AbortController()
     await using database = openDatabase(own.DATABASE_URL)
     const migrated = async () => {

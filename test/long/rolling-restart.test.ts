@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import { afterAll, expect, inject, test } from 'vitest'
 import { openDatabase } from '../../src/db/database.ts'
 import { startSandbox } from '../../src/sandbox/sandbox.ts'
-import { vendorSettings } from '../support/app.ts'
+import { sandboxSettings } from '../../src/sandbox/sandbox-accounts.ts'
 import { type Load, startLoad } from '../support/rolling-restart.ts'
 import { type Env, killLeftovers, ownDatabase, serve } from '../support/service-process.ts'
 
@@ -23,7 +23,7 @@ test(
     const accounts = inject('accounts')
     await using sandbox = await startSandbox({ host: '127.0.0.1', port: 0, receipts: 'none', ...accounts })
     const own = await ownDatabase()
-    const env: Env = { ...own, ...vendorSettings(accounts, sandbox.url) }
+    const env: Env = { ...own, ...sandboxSettings(accounts, sandbox.url) }
     const first = await Promise.all([serve(env), serve(env)])
     const settings = first.map(({ listening }) => ({
       ...env,

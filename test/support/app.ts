@@ -17,7 +17,7 @@ import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from '../../gen/go
 import { loadConfig } from '../../src/config.ts'
 import { type Db, openDatabase } from '../../src/db/database.ts'
 import { type Sandbox, startSandbox } from '../../src/sandbox/sandbox.ts'
-import type { SandboxAccounts } from '../../src/sandbox/sandbox-accounts.ts'
+import { sandboxSettings } from '../../src/sandbox/sandbox-accounts.ts'
 import { type Server, startServer } from '../../src/server.ts'
 import { createDatabase } from './database.ts'
 
@@ -51,7 +51,7 @@ export async function startApp(env: Record<string, string> = {}): Promise<App> {
     HTTP_PORT: '0',
     ADMIN_PORT: '0',
     PUBLIC_WEBHOOK_URL: 'http://127.0.0.1:0',
-    ...vendorSettings(accounts, sandbox.url),
+    ...sandboxSettings(accounts, sandbox.url),
     CODE_KEYS: `k1:${randomKey()}`,
     PII_KEYS: `p1:${randomKey()}`,
     INDEX_KEY: randomKey(),
@@ -89,29 +89,6 @@ export async function startApp(env: Record<string, string> = {}): Promise<App> {
     ...first,
     replica: async (overrides = {}) => running.use(await start(overrides)),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
-  }
-}
-
-/** The settings under which the service calls a sandbox with those accounts. */
-export function vendorSettings({ twilio, vonage, fcm }: SandboxAccounts, url: string): Record<string, string> {
-  return {
-    TWILIO_ACCOUNT_SID: twilio.accountSid,
-    TWILIO_AUTH_TOKEN: twilio.authToken,
-    TWILIO_FROM_NUMBER: twilio.fromNumber,
-    TWILIO_API_URL: url,
-    VONAGE_API_KEY: vonage.apiKey,
-    VONAGE_API_SECRET: vonage.apiSecret,
-    VONAGE_FROM: vonage.from,
-    VONAGE_SIGNATURE_SECRET: vonage.signatureSecret,
-    VONAGE_API_URL: url,
-    FCM_SERVICE_ACCOUNT: JSON.stringify({
-      type: 'service_account',
-      project_id: fcm.projectId,
-      client_email: fcm.clientEmail,
-      private_key: fcm.privateKey,
-      token_uri: `${url}/token`,
-    }),
-    FCM_API_URL: url,
   }
 }
 

@@ -107,12 +107,8 @@ test('without any setting everything has its default, with an embedded database 
     databaseListenUrl: undefined,
     databasePooler: 'none',
     publicWebhookUrl: undefined,
-    twilio: undefined,
-    vonage: undefined,
-    fcm: undefined,
-    twilioTimeoutMs: 5000,
-    vonageTimeoutMs: 5000,
-    fcmTimeoutMs: 5000,
+    vendors: {},
+    vendorTimeoutsMs: { twilio: 5000, vonage: 5000, fcm: 5000 },
     circuitBreaker: true,
     challengeTtlMs: 300_000,
     challengeMaxTries: 3,
@@ -185,26 +181,8 @@ test('every setting can be set', async () => {
     databaseListenUrl: 'postgres://bank:pw@db2/signatures?sslmode=verify-full',
     databasePooler: 'transaction',
     publicWebhookUrl: 'https://signatures.bank/hooks',
-    twilio: {
-      accountSid: TWILIO.TWILIO_ACCOUNT_SID,
-      authToken: TWILIO.TWILIO_AUTH_TOKEN,
-      previousAuthToken: 'the-token-before',
-      apiKey: { sid: TWILIO_KEY.TWILIO_API_KEY_SID, secret: TWILIO_KEY.TWILIO_API_KEY_SECRET },
-      fromNumber: TWILIO.TWILIO_FROM_NUMBER,
-      voiceFrom: '+34910000000',
-      apiUrl: 'https://proxy.bank/twilio',
-    },
-    vonage: {
-      apiKey: VONAGE.VONAGE_API_KEY,
-      apiSecret: VONAGE.VONAGE_API_SECRET,
-      signatureSecret: 'vonage-signs-with-this',
-      from: VONAGE.VONAGE_FROM,
-      apiUrl: 'https://proxy.bank/vonage',
-    },
-    fcm: { credentials: JSON_KEY, projectId: 'bank-firebase', apiUrl: 'https://proxy.bank/fcm' },
-    twilioTimeoutMs: 250,
-    vonageTimeoutMs: 2_500,
-    fcmTimeoutMs: 60_000,
+    vendors: expect.anything(),
+    vendorTimeoutsMs: { twilio: 250, vonage: 2_500, fcm: 60_000 },
     circuitBreaker: false,
     challengeTtlMs: 600_000,
     challengeMaxTries: 5,
@@ -228,6 +206,26 @@ test('every setting can be set', async () => {
       },
       index: Buffer.alloc(32, 4),
     },
+  })
+  const configs = Object.fromEntries(Object.entries(config.vendors).map(([name, { config }]) => [name, config]))
+  expect(configs).toEqual({
+    twilio: {
+      accountSid: TWILIO.TWILIO_ACCOUNT_SID,
+      authToken: TWILIO.TWILIO_AUTH_TOKEN,
+      previousAuthToken: 'the-token-before',
+      apiKey: { sid: TWILIO_KEY.TWILIO_API_KEY_SID, secret: TWILIO_KEY.TWILIO_API_KEY_SECRET },
+      fromNumber: TWILIO.TWILIO_FROM_NUMBER,
+      voiceFrom: '+34910000000',
+      apiUrl: 'https://proxy.bank/twilio',
+    },
+    vonage: {
+      apiKey: VONAGE.VONAGE_API_KEY,
+      apiSecret: VONAGE.VONAGE_API_SECRET,
+      signatureSecret: 'vonage-signs-with-this',
+      from: VONAGE.VONAGE_FROM,
+      apiUrl: 'https://proxy.bank/vonage',
+    },
+    fcm: { credentials: JSON_KEY, projectId: 'bank-firebase', apiUrl: 'https://proxy.bank/fcm' },
   })
 })
 
@@ -311,7 +309,7 @@ test.for([
   ['http://127.0.0.1:8025/2010-04-01/', 'http://127.0.0.1:8025'],
   ['https://proxy/twilio//2010-04-01//', 'https://proxy/twilio'],
 ] as const)('TWILIO_API_URL %s means %s', async ([url, base]) => {
-  expect((await loadConfig({ ...TWILIO, TWILIO_API_URL: url })).twilio?.apiUrl).toBe(base)
+  expect((await loadConfig({ ...TWILIO, TWILIO_API_URL: url })).vendors.twilio?.config).toMatchObject({ apiUrl: base })
 })
 
 test.for([
@@ -321,7 +319,7 @@ test.for([
   [{ TWILIO_REGION: 'ie1' }, 'https://api.dublin.ie1.twilio.com'],
   [{ TWILIO_REGION: 'xx9', TWILIO_EDGE: 'mars' }, 'https://api.mars.xx9.twilio.com'],
 ] as const)('%j calls Twilio at %s', async ([place, apiUrl]) => {
-  expect((await loadConfig({ ...TWILIO, ...place })).twilio?.apiUrl).toBe(apiUrl)
+  expect((await loadConfig({ ...TWILIO, ...place })).vendors.twilio?.config).toMatchObject({ apiUrl: apiUrl })
 })
 
 test.for([
@@ -343,7 +341,7 @@ test.for([
   ['12345', undefined],
   [`MG${'0a'.repeat(16)}`, undefined],
 ] as const)('messages can be sent from %s, and calls from %s', async ([from, voiceFrom]) => {
-  expect((await loadConfig({ ...TWILIO, TWILIO_FROM_NUMBER: from })).twilio).toMatchObject({
+  expect((await loadConfig({ ...TWILIO, TWILIO_FROM_NUMBER: from })).vendors.twilio?.config).toMatchObject({
     fromNumber: from,
     voiceFrom,
   })
@@ -351,7 +349,10 @@ test.for([
 
 test('calls can be made from a number of their own', async () => {
   const env = { ...TWILIO, TWILIO_FROM_NUMBER: 'BANK', TWILIO_VOICE_FROM: '+34910000000' }
-  expect((await loadConfig(env)).twilio).toMatchObject({ fromNumber: 'BANK', voiceFrom: '+34910000000' })
+  expect((await loadConfig(env)).vendors.twilio?.config).toMatchObject({
+    fromNumber: 'BANK',
+    voiceFrom: '+34910000000',
+  })
   for (const voiceFrom of ['BANK', '12345', `MG${'0a'.repeat(16)}`]) {
     expect(await namesOf({ ...env, TWILIO_VOICE_FROM: voiceFrom })).toEqual(['TWILIO_VOICE_FROM'])
   }
@@ -380,8 +381,8 @@ test('some Twilio credentials without the others are refused, naming the missing
 })
 
 test('with an API key the auth token may be left out', async () => {
-  const { twilio } = await loadConfig({ ...TWILIO, ...TWILIO_KEY, TWILIO_AUTH_TOKEN: '' })
-  expect(twilio).toMatchObject({
+  const { vendors } = await loadConfig({ ...TWILIO, ...TWILIO_KEY, TWILIO_AUTH_TOKEN: '' })
+  expect(vendors.twilio?.config).toMatchObject({
     authToken: undefined,
     apiKey: { sid: TWILIO_KEY.TWILIO_API_KEY_SID, secret: TWILIO_KEY.TWILIO_API_KEY_SECRET },
   })
@@ -431,9 +432,11 @@ test('production refuses to start on defaults and names everything that is missi
 
 test('in production any one vendor will do', async () => {
   const { TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM_NUMBER, ...others } = PRODUCTION
-  expect(await loadConfig({ ...others, ...VONAGE })).toMatchObject({ twilio: undefined, vonage: { from: 'Bank' } })
+  const withVonage = await loadConfig({ ...others, ...VONAGE })
+  expect(Object.keys(withVonage.vendors)).toEqual(['vonage'])
   const fcm = { FCM_SERVICE_ACCOUNT: serviceAccount() }
-  expect(await loadConfig({ ...others, ...fcm })).toMatchObject({ twilio: undefined, fcm: { projectId: 'bank-app' } })
+  const withFcm = await loadConfig({ ...others, ...fcm })
+  expect(Object.keys(withFcm.vendors)).toEqual(['fcm'])
 })
 
 test.for([
@@ -493,7 +496,7 @@ test('production calls Twilio over https only', async () => {
 test('a secret can come from a file, without the white space around it', async () => {
   const path = await file('token', '\ta-token-from-a-file\r\n\n')
   const config = await loadConfig({ ...TWILIO, TWILIO_AUTH_TOKEN: '', TWILIO_AUTH_TOKEN_FILE: path })
-  expect(config.twilio?.authToken).toBe('a-token-from-a-file')
+  expect(config.vendors.twilio?.config).toMatchObject({ authToken: 'a-token-from-a-file' })
 })
 
 test('what comes from a file can be read again, with the same rules as at the start', async () => {
@@ -501,7 +504,7 @@ test('what comes from a file can be read again, with the same rules as at the st
   const config = await loadConfig({ ...TWILIO, TWILIO_AUTH_TOKEN: '', TWILIO_AUTH_TOKEN_FILE: path })
   await writeFile(path, 'second')
   const { signal } = new AbortController()
-  expect(await config.readAgain?.(signal)).toMatchObject({ twilio: { authToken: 'second' } })
+  expect(await config.readAgain?.(signal)).toMatchObject({ vendors: { twilio: { config: { authToken: 'second' } } } })
   await writeFile(path, 'no token')
   await expect(config.readAgain?.(signal)).rejects.toThrow('TWILIO_AUTH_TOKEN: must be a token without white space')
 })
@@ -571,7 +574,7 @@ test('an external account takes its subject token from a file or a URL, as text 
     lifetimeSeconds: 3_600,
   }
   const env = { ...PRODUCTION, FCM_PROJECT_ID: 'bank-app' }
-  expect((await loadConfig({ ...env, FCM_SERVICE_ACCOUNT: externalAccount() })).fcm).toMatchObject({
+  expect((await loadConfig({ ...env, FCM_SERVICE_ACCOUNT: externalAccount() })).vendors.fcm?.config).toMatchObject({
     credentials: { ...account, source: { file: '/var/run/token', field: undefined } },
     projectId: 'bank-app',
   })
@@ -582,7 +585,7 @@ test('an external account takes its subject token from a file or a URL, as text 
     service_account_impersonation_url: 'https://iam.example/v1/x:generateAccessToken',
     service_account_impersonation: { token_lifetime_seconds: 1_800 },
   })
-  expect((await loadConfig({ ...env, FCM_SERVICE_ACCOUNT: other })).fcm?.credentials).toEqual({
+  expect((await loadConfig({ ...env, FCM_SERVICE_ACCOUNT: other })).vendors.fcm?.config).toHaveProperty('credentials', {
     ...account,
     impersonationUrl: 'https://iam.example/v1/x:generateAccessToken',
     lifetimeSeconds: 1_800,
@@ -610,9 +613,9 @@ test('credentials that name no project need one, but the metadata server knows i
   expect(await namesOf({ FCM_SERVICE_ACCOUNT: externalAccount() })).toEqual(['FCM_PROJECT_ID'])
   const env = { FCM_SERVICE_ACCOUNT: 'metadata-server' }
   const credentials = { type: 'metadata_server', projectId: undefined, url: 'http://metadata.google.internal' }
-  expect((await loadConfig(env)).fcm).toMatchObject({ projectId: undefined, credentials })
+  expect((await loadConfig(env)).vendors.fcm?.config).toMatchObject({ projectId: undefined, credentials })
   const elsewhere = { ...env, GCE_METADATA_HOST: '127.0.0.1:8080', FCM_PROJECT_ID: 'bank-app' }
-  expect((await loadConfig(elsewhere)).fcm).toMatchObject({
+  expect((await loadConfig(elsewhere)).vendors.fcm?.config).toMatchObject({
     projectId: 'bank-app',
     credentials: { ...credentials, url: 'http://127.0.0.1:8080' },
   })
@@ -627,7 +630,7 @@ test('the credentials of a vendor are set together or not at all, in production 
       'VONAGE_FROM: is required with the other Vonage credentials; set VONAGE_FROM or VONAGE_FROM_FILE',
     ])
   }
-  expect(await loadConfig(PRODUCTION)).toMatchObject({ vonage: undefined, fcm: undefined })
+  expect(Object.keys((await loadConfig(PRODUCTION)).vendors)).toEqual(['twilio'])
 })
 
 function ecKey(): string {

@@ -42,8 +42,8 @@ async function secretsWith(token: string): Promise<Secrets> {
   return loadConfig({ TWILIO_ACCOUNT_SID: `AC${'0'.repeat(32)}`, TWILIO_AUTH_TOKEN: token, TWILIO_FROM_NUMBER: 'Bank' })
 }
 
-function tokenOf({ current }: LiveSecrets): string | undefined {
-  return current.twilio?.authToken
+function tokenOf({ current }: LiveSecrets): unknown {
+  return current.vendors.twilio?.values.TWILIO_AUTH_TOKEN
 }
 
 test('secrets are read again and again, and what was found is there at once', async () => {

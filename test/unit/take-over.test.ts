@@ -47,8 +47,8 @@ test.for([
   const read = await loadConfig({ ...ENV, ...VONAGE, [name]: value })
   const taken = await after({ [name]: value }, { ...ENV, ...VONAGE })
   expect(taken).toMatchObject({ changed: [name], refused: [] })
-  const { databaseUrl, databaseListenUrl, twilio, vonage, keys } = read
-  expect(taken.secrets).toMatchObject({ databaseUrl, databaseListenUrl, twilio, vonage, keys })
+  const { databaseUrl, databaseListenUrl, vendors, keys } = read
+  expect(taken.secrets).toEqual({ databaseUrl, databaseListenUrl, vendors, keys })
 })
 
 test('the order of keys counts, as the first is current', async () => {
@@ -78,7 +78,12 @@ test.for([
   expect(refused).toEqual([expect.stringMatching(new RegExp(`^${name}: `))])
   expect(refused.join()).not.toContain(value || 'nothing')
   const { databaseUrl, databaseListenUrl, keys } = await loadConfig(ENV)
-  expect(secrets).toMatchObject({ databaseUrl, databaseListenUrl, keys, twilio: { authToken: 'new-token' } })
+  expect(secrets).toMatchObject({
+    databaseUrl,
+    databaseListenUrl,
+    keys,
+    vendors: { twilio: { config: { authToken: 'new-token' } } },
+  })
 })
 
 test('of the keys only those with a problem stay as they were', async () => {
@@ -91,11 +96,15 @@ test('of the keys only those with a problem stay as they were', async () => {
 
 test('a vendor that comes or goes needs a restart', async () => {
   const came = await after(VONAGE)
-  expect(came).toMatchObject({ changed: [], secrets: { vonage: undefined } })
+  expect(came.changed).toEqual([])
+  expect(Object.keys(came.secrets.vendors)).toEqual(['twilio'])
   expect(came.refused).toEqual(['VONAGE_*: credentials that come or go need a restart'])
   const gone = { TWILIO_ACCOUNT_SID: '', TWILIO_AUTH_TOKEN: '', TWILIO_FROM_NUMBER: '' }
   const went = await after(gone)
-  expect(went).toMatchObject({ changed: [], secrets: { twilio: { authToken: 'twilio-token' } } })
+  expect(went).toMatchObject({
+    changed: [],
+    secrets: { vendors: { twilio: { config: { authToken: 'twilio-token' } } } },
+  })
   expect(went.refused).toEqual(['TWILIO_*: credentials that come or go need a restart'])
 })
 
@@ -110,7 +119,7 @@ test('a number for calls that comes or goes needs a restart', async () => {
   const { changed, refused, secrets } = await after({ TWILIO_FROM_NUMBER: 'BANK' })
   expect(changed).toEqual([])
   expect(refused).toEqual(['TWILIO_VOICE_FROM: a number for calls that comes or goes needs a restart'])
-  expect(secrets.twilio?.fromNumber).toBe(ENV.TWILIO_FROM_NUMBER)
+  expect(secrets.vendors.twilio?.config).toMatchObject({ fromNumber: ENV.TWILIO_FROM_NUMBER })
 })
 
 test('keys that come or go need a restart', async () => {

@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { unseal } from '../../src/domain/sealed.ts'
 import { parseSpokenCode, spokenCodePlace } from '../../src/domain/spoken-code.ts'
-import type { WebhookUrl } from '../../src/providers/receipt-reader.ts'
 import { createTwilioVoice } from '../../src/providers/twilio/twilio-voice.ts'
+import type { WebhookUrl } from '../../src/providers/webhook-url.ts'
 import { challengeMessage, failureOf, never, providerContract, useSandbox } from '../support/provider-contract.ts'
 
 const PII_KEYS = { currentId: 'p1', byId: new Map([['p1', randomBytes(32)]]) }

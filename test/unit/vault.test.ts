@@ -46,8 +46,10 @@ async function problems(): Promise<string[]> {
 test('secrets are read with a token, each path once', async () => {
   expect(await loadConfig({ ...env, NODE_ENV: 'production' })).toMatchObject({
     databaseUrl: 'postgres://bank:db-password@db/signatures?sslmode=verify-full',
-    twilio: { accountSid: SID, authToken: 'from-vault', fromNumber: '+15005550006' },
-    vonage: { apiKey: 'vonage-key', apiSecret: 'vonage-secret', from: 'Bank' },
+    vendors: {
+      twilio: { config: { accountSid: SID, authToken: 'from-vault', fromNumber: '+15005550006' } },
+      vonage: { config: { apiKey: 'vonage-key', apiSecret: 'vonage-secret', from: 'Bank' } },
+    },
     keys: { code: { currentId: 'c' }, pii: { currentId: 'p' }, index: Buffer.alloc(32, 3) },
   })
   expect(vault.requests.map(({ method, path }) => `${method} ${path}`).sort()).toEqual([
@@ -63,7 +65,7 @@ test('secrets are read with a token, each path once', async () => {
 test('the token can come from a file', async () => {
   env = { ...env, VAULT_TOKEN: '', VAULT_TOKEN_FILE: join(directory, 'token') }
   await writeFile(join(directory, 'token'), `${vault.token}\n`)
-  expect((await loadConfig(env)).twilio?.authToken).toBe('from-vault')
+  expect((await loadConfig(env)).vendors.twilio?.config).toMatchObject({ authToken: 'from-vault' })
 })
 
 test('AppRole logs in with the role and secret ids', async () => {
@@ -71,7 +73,7 @@ test('AppRole logs in with the role and secret ids', async () => {
   await writeFile(join(directory, 'secret-id'), 'the-secret-id\n')
   const secretIdFile = join(directory, 'secret-id')
   env = { ...env, VAULT_AUTH: 'approle', VAULT_ROLE_ID: 'the-role-id', VAULT_SECRET_ID_FILE: secretIdFile }
-  expect((await loadConfig(env)).twilio?.authToken).toBe('from-vault')
+  expect((await loadConfig(env)).vendors.twilio?.config).toMatchObject({ authToken: 'from-vault' })
   expect(vault.requests[0]).toMatchObject({ method: 'POST', path: '/v1/auth/approle/login' })
 })
 
@@ -81,7 +83,7 @@ test('Kubernetes logs in with the service account, at another mount if told so',
   await writeFile(tokenFile, 'service.account.jwt\n')
   env = { ...env, VAULT_AUTH: 'kubernetes', VAULT_AUTH_MOUNT: 'clusters/one' }
   env = { ...env, VAULT_KUBERNETES_ROLE: 'signature-router', VAULT_KUBERNETES_TOKEN_FILE: tokenFile }
-  expect((await loadConfig(env)).twilio?.authToken).toBe('from-vault')
+  expect((await loadConfig(env)).vendors.twilio?.config).toMatchObject({ authToken: 'from-vault' })
 })
 
 const APPROLE = { VAULT_AUTH: 'approle', VAULT_ROLE_ID: 'the-role-id', VAULT_SECRET_ID: 'the-secret-id' }
@@ -114,7 +116,9 @@ describe('a login', () => {
     store('providers/twilio', { 'account-sid': SID, 'auth-token': 'rotated', 'from-number': '+15005550006' })
     const twoHours = Array.from({ length: 12 }, () => 600)
     for (const seconds of twoHours)
-      expect(await readAfter(seconds, config)).toMatchObject({ twilio: { authToken: 'rotated' } })
+      expect(await readAfter(seconds, config)).toMatchObject({
+        vendors: { twilio: { config: { authToken: 'rotated' } } },
+      })
     // Each time that half of its hour was over.
     expect([count('/login'), count('/renew-self')]).toEqual([1, 4])
   })
@@ -139,7 +143,9 @@ describe('a login', () => {
     const config = await loadConfig(env)
     if (terms.uses === 0) vault.revokeAll()
     store('providers/twilio', { 'account-sid': SID, 'auth-token': 'rotated', 'from-number': '+15005550006' })
-    expect(await config.readAgain?.(new AbortController().signal)).toMatchObject({ twilio: { authToken: 'rotated' } })
+    expect(await config.readAgain?.(new AbortController().signal)).toMatchObject({
+      vendors: { twilio: { config: { authToken: 'rotated' } } },
+    })
     expect(count('/login')).toBe(2)
   })
 
@@ -181,7 +187,7 @@ describe('a token that was given', () => {
     vault.revokeAll()
     await writeFile(file, vault.issue())
     expect(await config.readAgain?.(new AbortController().signal)).toMatchObject({
-      twilio: { authToken: 'from-vault' },
+      vendors: { twilio: { config: { authToken: 'from-vault' } } },
     })
     expect(count('/renew-self')).toBe(2)
   })
@@ -195,7 +201,9 @@ describe('a token that was given', () => {
       })
     }
     vault.issue(vault.token)
-    expect(await readAgain?.(new AbortController().signal)).toMatchObject({ twilio: { authToken: 'from-vault' } })
+    expect(await readAgain?.(new AbortController().signal)).toMatchObject({
+      vendors: { twilio: { config: { authToken: 'from-vault' } } },
+    })
   })
 })
 
@@ -206,7 +214,7 @@ test('the mount, prefix and namespace can be set', async () => {
     'index-key': key(3),
   })
   env = { ...env, VAULT_NAMESPACE: 'payments/', VAULT_KV_MOUNT: '/secret/', VAULT_PATH_PREFIX: 'bank/signing' }
-  expect(await loadConfig(env)).toMatchObject({ keys: { code: { currentId: 'other' } }, twilio: undefined })
+  expect(await loadConfig(env)).toMatchObject({ keys: { code: { currentId: 'other' } } })
   for (const { headers } of vault.requests) expect(headers['x-vault-namespace']).toBe('payments')
 })
 
@@ -227,7 +235,7 @@ test('a field that is missing is named with its place', async () => {
 
 test('a path that does not exist is a missing secret: fatal in production, a default elsewhere', async () => {
   vault.mode = 'missing'
-  expect(await loadConfig(env)).toMatchObject({ databaseUrl: undefined, twilio: undefined, keys: undefined })
+  expect(await loadConfig(env)).toMatchObject({ databaseUrl: undefined, keys: undefined })
   env = { ...env, NODE_ENV: 'production' }
   expect(await problems()).toHaveLength(5)
 })

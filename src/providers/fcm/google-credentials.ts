@@ -1,23 +1,22 @@
 import { createPrivateKey } from 'node:crypto'
-import { httpUrl, matching, parseJson, type Rule } from '../../settings.ts'
+import { matching, parseJson, type Rule } from '../../settings.ts'
 
 export const PROJECT_ID = matching(/^[a-z0-9-]+$/, "a Google Cloud project's id: lower-case letters, digits and -")
 
 /** What stands in FCM_SERVICE_ACCOUNT for the service account that Google's machine or pod itself runs as. */
 const METADATA_SERVER = 'metadata-server'
 
-export type GoogleCredentials =
+type GoogleCredentials =
   | NonNullable<ReturnType<typeof jsonCredentials>>
-  | { type: 'metadata_server'; projectId: undefined; url: string }
+  | { type: 'metadata_server'; projectId: undefined }
 
 /**
  * Credentials of Google: the JSON key of a service account (https://cloud.google.com/iam/docs/keys-create-delete), the
  * JSON of a workload identity federation whose subject token comes from a file or a URL (https://google.aip.dev/auth/4117),
- * or the metadata server at `metadataUrl`. In production tokens are asked for over https only; the subject token and the
- * metadata server may be on plain http, as clouds offer them.
+ * or the words `metadata-server`. Tokens are asked for at URLs that keep the rule `url`; the subject token may be on plain http, as
+ * clouds offer it.
  */
-export function googleCredentials(production: boolean, metadataUrl: string): Rule<GoogleCredentials> {
-  const url = httpUrl(production ? 'nowhere' : 'anywhere')
+export function googleCredentials(url: Rule<string>): Rule<GoogleCredentials> {
   return {
     mustBe: [
       `the JSON key of a Google service account: project_id, client_email, private_key, token_uri (${url.mustBe})`,
@@ -25,9 +24,7 @@ export function googleCredentials(production: boolean, metadataUrl: string): Rul
       METADATA_SERVER,
     ].join('; or '),
     parse: (text) =>
-      text === METADATA_SERVER
-        ? { type: 'metadata_server', projectId: undefined, url: metadataUrl }
-        : jsonCredentials(text, url),
+      text === METADATA_SERVER ? { type: 'metadata_server', projectId: undefined } : jsonCredentials(text, url),
   }
 }
 

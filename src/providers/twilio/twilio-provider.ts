@@ -4,7 +4,7 @@ import type { FailureClass } from '../../domain/delivery.ts'
 import { basicAuth, exchange, type HttpAnswer, isAccepted, jsonOf, refusal } from '../http-exchange.ts'
 import { keep } from '../proof.ts'
 import { type ChallengeMessage, ProviderError, type SignatureProvider, secondsLeft } from '../provider.ts'
-import type { WebhookUrl } from '../receipt-reader.ts'
+import type { WebhookUrl } from '../webhook-url.ts'
 import { TWILIO_RETRIES } from './twilio-receipts.ts'
 
 export interface TwilioConfig {

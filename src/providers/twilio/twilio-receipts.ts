@@ -1,9 +1,7 @@
 import twilio from 'twilio'
-import { validate as isUuid } from 'uuid'
 import type { DeliveryStatus } from '../../domain/challenge.ts'
-import type { Sealed } from '../../domain/sealed.ts'
-import { parseSpokenCode } from '../../domain/spoken-code.ts'
 import type { ReceiptReader } from '../receipt-reader.ts'
+import { callIn } from '../webhook-url.ts'
 import { spokenTwiml } from './speech.ts'
 
 export interface TwilioReceiptsConfig {
@@ -150,11 +148,4 @@ function isUnambiguous(params: URLSearchParams): boolean {
     names.every((name) => name === 'msg' || /^[A-Z][A-Za-z0-9]*$/.test(name)) &&
     NAMES.every((known) => signed.split(known).length - 1 === Number(params.has(known)))
   )
-}
-
-/** The call that a target names, when it is exactly as we told the vendor. */
-function callIn(target: string): { challengeId: string; attempt: number; spokenCode?: Sealed | undefined } | undefined {
-  const [, challengeId = '', attempt = '', code = ''] =
-    /\?challenge=([0-9a-f-]{36})&attempt=([1-9][0-9]{0,2})(?:&code=([\w.-]+))?$/.exec(target) ?? []
-  return isUuid(challengeId) ? { challengeId, attempt: Number(attempt), spokenCode: parseSpokenCode(code) } : undefined
 }

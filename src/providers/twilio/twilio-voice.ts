@@ -1,7 +1,7 @@
 import type { KeyRing } from '../../domain/keys.ts'
 import { sealSpokenCode } from '../../domain/spoken-code.ts'
 import type { ChallengeMessage, SignatureProvider } from '../provider.ts'
-import type { WebhookUrl } from '../receipt-reader.ts'
+import type { WebhookUrl } from '../webhook-url.ts'
 import { callTwiml } from './speech.ts'
 import { TWILIO_CALL_ERRORS } from './twilio-errors.ts'
 import { createTwilioProvider, type TwilioConfig } from './twilio-provider.ts'

@@ -1,8 +1,8 @@
 import { basicAuth, exchange, type HttpAnswer, isAccepted, jsonOf, refusal } from '../http-exchange.ts'
 import { keep } from '../proof.ts'
 import { ProviderError, type SignatureProvider, secondsLeft } from '../provider.ts'
-import type { WebhookUrl } from '../receipt-reader.ts'
 import { smsText } from '../texts.ts'
+import type { WebhookUrl } from '../webhook-url.ts'
 import { VONAGE_ERRORS } from './vonage-errors.ts'
 import { VONAGE_MESSAGES_PATH, vonageReference } from './vonage-receipts.ts'
 
