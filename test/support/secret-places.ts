@@ -83,8 +83,8 @@ export async function secretsInVault(
 
 /** Where the operators' guide says that a secret is kept in Vault. */
 function placeOf(name: string): { path: string; field: string } {
-  const [, vendor, rest = name] = /^(TWILIO|VONAGE|FCM|DATABASE)_(.*)$/.exec(name) ?? []
-  const folder =
-    vendor === undefined ? 'keys' : vendor === 'DATABASE' ? 'database' : `providers/${vendor.toLowerCase()}`
-  return { path: `signature-router/${folder}`, field: rest.toLowerCase().replaceAll('_', '-') }
+  const [, vendor = '', rest] = /^(?!CODE|PII|INDEX)([A-Z]+)_(.*)$/.exec(name) ?? []
+  const folder = vendor === '' ? 'keys' : vendor === 'DATABASE' ? 'database' : `providers/${vendor.toLowerCase()}`
+  const field = (rest ?? name).toLowerCase().replaceAll('_', '-')
+  return { path: `signature-router/${folder}`, field }
 }
