@@ -1,29 +1,12 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Answer } from './http.ts'
 
-export const PROVIDERS = ['twilio-sms', 'twilio-voice', 'vonage-sms', 'fcm-push'] as const
-
-/** What a message goes over, as the service names its adapters. */
-export type SimulatedProvider = (typeof PROVIDERS)[number]
-
-/** Whose next call a fault may wait for: a provider's, or the one for an access token that precedes a push. */
-export type FaultTarget = SimulatedProvider | 'fcm-token'
-
-/** The statuses that each provider's receipts tell; FCM has none. */
-export const RECEIPT_STATUSES: Partial<Record<FaultTarget, string[]>> = {
-  // https://www.twilio.com/docs/messaging/api/message-resource#message-status-values
-  'twilio-sms': ['accepted', 'queued', 'sending', 'sent', 'delivered', 'undelivered', 'failed', 'canceled'],
-  // https://www.twilio.com/docs/voice/api/call-resource#call-status-values
-  'twilio-voice': ['initiated', 'ringing', 'in-progress', 'completed', 'busy', 'no-answer', 'failed', 'canceled'],
-  // https://developer.vonage.com/en/messages/concepts/messages-status-callbacks
-  'vonage-sms': ['submitted', 'delivered', 'rejected', 'undeliverable'],
-}
-
 /** A message that a vendor took as sent. */
 export interface SimulatedMessage {
   /** The vendor's own id. */
   sid: string
-  provider: SimulatedProvider
+  /** What the message goes over, as the service names its adapters. */
+  provider: string
   /** E.164; for a push the registration token. */
   to: string
   /** The number, name or messaging service; for a push the project. */
@@ -40,7 +23,7 @@ export interface SimulatedMessage {
 
 /** An authenticated call that would send. */
 export interface SimulatedCall {
-  provider: SimulatedProvider
+  provider: string
   /** performance.now() when its body was complete. */
   atMs: number
   /** Without `authorization`. */
@@ -53,7 +36,7 @@ export interface SimulatedCall {
 
 /** Something that becomes of a message. */
 export interface ReceiptEvent {
-  /** One of {@link RECEIPT_STATUSES}. */
+  /** One of the provider's `receiptStatuses`. */
   status: string
   /** Of the vendor's kind; a failure without one has the vendor's for an unknown cause. */
   errorCode?: number | string
@@ -80,7 +63,9 @@ export interface ReceiptPlan {
   request(event: ReceiptEvent): ReceiptRequest | undefined | Promise<ReceiptRequest | undefined>
   /** What a pressed key leads to; undefined where none is asked for. */
   keyPress?: ((key: string) => ReceiptRequest) | undefined
-  /** Whether the vendor sends a receipt once more that was sent this many times and got this answer. */
+  /** True if no key can be pressed any more once the message has this status. */
+  isOver?(status: string): boolean
+  /** True if the vendor sends a receipt once more that was sent `sent` times and last got `answer`. */
   isRetried(answer: ReceiptAnswer, sent: number): boolean
 }
 
@@ -100,7 +85,8 @@ export interface VendorRequest {
 
 /** An authenticated request that a fault may befall. */
 export interface Exchange {
-  target: FaultTarget
+  /** The provider that is called, or what else a fault may name. */
+  target: string
   /** E.164, as far as it is told; undefined where no phone number is called. */
   phone?: string | undefined
   /** What the vendor says when it won't. */
@@ -119,4 +105,6 @@ export interface Dialect {
   error(status: number, code: number | string | undefined, message: string): Answer
   /** What every answer bears. `startedMs` is performance.now() of the request. */
   headers(startedMs: number): Record<string, string>
+  /** Forgets every access token that was issued. */
+  expireTokens?(): void
 }

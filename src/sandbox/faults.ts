@@ -1,8 +1,9 @@
 import type { ServerResponse } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Dialect, type FaultTarget, PROVIDERS, RECEIPT_STATUSES } from './dialect.ts'
+import type { Dialect } from './dialect.ts'
 import { isObject, parseJson, send } from './http.ts'
 import type { ScriptedReceipt } from './receipt-sender.ts'
+import { FAULT_TARGETS, PROVIDERS } from './simulated-vendors.ts'
 
 /**
  * What goes wrong with one call: the next one of `provider`, or the next one that sends, whoever's it is, and with `to`
@@ -11,7 +12,7 @@ import type { ScriptedReceipt } from './receipt-sender.ts'
  * followed by just these `receipts` instead of the usual ones.
  */
 export type Fault = {
-  provider?: FaultTarget
+  provider?: string
   to?: string
   latencyMs?: number
   sent?: boolean
@@ -37,8 +38,6 @@ const HOUR_MS = 3_600_000
 const DRIP_INTERVAL_MS = 200
 const KINDS = ['status', 'body', 'redirect', 'hang', 'reset', 'drip']
 
-const TARGETS: FaultTarget[] = [...PROVIDERS, 'fcm-token']
-
 type Fields = Record<string, [isValid: (value: unknown) => boolean, expected: string]>
 
 const LATENCY: Fields[string] = [(value) => isWhole(value, 0, HOUR_MS), `a whole number from 0 to ${HOUR_MS}`]
@@ -46,7 +45,7 @@ const FLAG: Fields[string] = [(value) => typeof value === 'boolean', 'true or fa
 const CODE: Fields[string] = [isCode, 'a whole number from 1 to 99999 or a name such as UNAVAILABLE']
 
 const FIELDS: Fields = {
-  provider: [(value) => TARGETS.includes(value as FaultTarget), `one of ${TARGETS.join(', ')}`],
+  provider: [(value) => FAULT_TARGETS.includes(value as string), `one of ${FAULT_TARGETS.join(', ')}`],
   to: [(value) => typeof value === 'string' && /^\+[1-9]\d{6,14}$/.test(value), 'a phone number in E.164'],
   latencyMs: LATENCY,
   sent: FLAG,
@@ -73,9 +72,9 @@ export function parseFaults(json: string): { faults: Fault[] } | { problems: str
 }
 
 /** Takes the first fault that fits a call, to that number if it is to one. */
-export function takeFault(faults: Fault[], target: FaultTarget, phone?: string): Fault | undefined {
+export function takeFault(faults: Fault[], target: string, phone?: string): Fault | undefined {
   // A fault for anybody is for a call that sends, not for the token that is fetched before it.
-  const isAnybodys = target !== 'fcm-token'
+  const isAnybodys = PROVIDERS.has(target)
   const index = faults.findIndex(
     ({ provider, to }) => (provider ? provider === target : isAnybodys) && (to === undefined || to === phone),
   )
@@ -141,9 +140,10 @@ function faultProblems(fault: unknown, at: string): string[] {
 
 function receiptProblems({ provider, sent, receipts }: Record<string, unknown>, kinds: string[], at: string): string[] {
   if (!Array.isArray(receipts)) return []
-  const target = TARGETS.find((known) => known === provider)
-  if (target && !RECEIPT_STATUSES[target]) return [`${at}.receipts is not for ${target}, which has none`]
-  const statuses = target ? RECEIPT_STATUSES[target] : Object.values(RECEIPT_STATUSES).flat()
+  const target = FAULT_TARGETS.find((known) => known === provider)
+  const named = target === undefined ? [...PROVIDERS.values()] : [PROVIDERS.get(target)]
+  const statuses = named.flatMap((provider) => provider?.receiptStatuses ?? [])
+  if (statuses.length === 0) return [`${at}.receipts is not for ${target}, which has none`]
   const known = [...new Set(statuses)]
   const fields: Fields = {
     status: [(value) => known.includes(value as string), `one of ${known.join(', ')}`],

@@ -1,12 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type {
-  ReceiptAnswer,
-  ReceiptEvent,
-  ReceiptPlan,
-  ReceiptRequest,
-  SimulatedMessage,
-  SimulatedProvider,
-} from './dialect.ts'
+import type { ReceiptAnswer, ReceiptEvent, ReceiptPlan, ReceiptRequest, SimulatedMessage } from './dialect.ts'
 import { isObject } from './http.ts'
 import { createNext } from './next.ts'
 import type { Keys } from './pressed-keys.ts'
@@ -21,7 +14,7 @@ export interface ScriptedReceipt extends ReceiptEvent {
 
 /** A receipt that was sent; one that is sent again is there twice. */
 export interface SimulatedReceipt extends ReceiptRequest {
-  provider: SimulatedProvider
+  provider: string
   /** Of the message. */
   sid: string
   /** What it told. */
@@ -57,7 +50,7 @@ const RETRY_DELAY_MS = 50
  */
 export function createReceipts(
   usual: 'delivered' | 'none',
-  move: (message: SimulatedMessage, status: string) => void,
+  move: (message: SimulatedMessage, status: string, plan: ReceiptPlan) => void,
   keys: Pick<Keys, 'over'>,
 ): Receipts {
   const sent: SimulatedReceipt[] = []
@@ -82,7 +75,7 @@ export function createReceipts(
     async function tell({ delayMs = DELAY_MS, silent, afterKey, ...event }: (typeof steps)[number]): Promise<void> {
       if (afterKey) await keys.over(message, signal)
       await delay(delayMs, undefined, { signal })
-      move(message, event.status)
+      move(message, event.status, plan)
       const request = silent ? undefined : await plan.request(event)
       if (!request) return
       for (let count = 1; plan.isRetried(await attempt(request, event.status), count); count++) {

@@ -2,31 +2,27 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { type AddressInfo, isIPv6 } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Dialect, Exchange, SimulatedCall, SimulatedMessage, SimulatedProvider } from './dialect.ts'
+import type { Dialect, Exchange, ReceiptPlan, SimulatedCall, SimulatedMessage } from './dialect.ts'
 import { type Fault, parseFaults, performFault, takeFault } from './faults.ts'
-import { fcmApi } from './fcm/fcm-api.ts'
-import { createAccessTokens, googleTokenApi, type ServiceAccount } from './fcm/google-token.ts'
 import { type Answer, isObject, parseBody, parseJson, readBody, send } from './http.ts'
 import { createMessages } from './messages.ts'
 import { createNext } from './next.ts'
 import { createPhone } from './phone/serve-phone.ts'
 import { createKeys } from './pressed-keys.ts'
 import { createReceipts, type SimulatedReceipt } from './receipt-sender.ts'
-import { type TwilioAccount, twilioApi } from './twilio/twilio-api.ts'
-import { isLive } from './twilio/twilio-receipt-plan.ts'
-import { type VonageAccount, vonageApi } from './vonage/vonage-api.ts'
+import { PROVIDERS, SIMULATED_VENDORS, type Simulated } from './simulated-vendors.ts'
 
-export type { SimulatedCall, SimulatedMessage, SimulatedProvider } from './dialect.ts'
+export type { SimulatedCall, SimulatedMessage } from './dialect.ts'
 export type { Fault } from './faults.ts'
 export type { SimulatedReceipt } from './receipt-sender.ts'
 
-export interface SandboxConfig {
+/** The account of each vendor, as it is needed to answer its calls. */
+type Accounts = { [Name in keyof Simulated]: Parameters<Simulated[Name]['dialects']>[0] }
+
+export interface SandboxConfig extends Accounts {
   host: string
   /** 0 means any free port. */
   port: number
-  twilio: TwilioAccount
-  vonage: VonageAccount
-  fcm: ServiceAccount & { projectId: string }
   /** What becomes of a message unless a fault scripts it: all ends well, or nothing ever happens. */
   receipts?: 'delivered' | 'none'
 }
@@ -50,7 +46,7 @@ export interface Sandbox extends AsyncDisposable {
   onMessage(listener: (message: SimulatedMessage) => void): () => void
   /** Presses a key in a call, and resolves once what it leads to has been heard; to false where no key is waited for. */
   press(sid: string, key: string): Promise<boolean>
-  /** Forgets every access token that was issued for FCM. */
+  /** Forgets every access token that was issued. */
   expireTokens(): void
   /** Forgets the messages, the calls, the receipts, sent or still waiting, and the pending faults. */
   clear(): void
@@ -76,21 +72,16 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
   const messages = createMessages(MAX_KEPT)
   const calls: SimulatedCall[] = []
   const faults: Fault[] = []
-  const tokens = createAccessTokens()
-  const dialects = [
-    twilioApi(config.twilio),
-    vonageApi(config.vonage),
-    googleTokenApi(config.fcm, tokens),
-    fcmApi(config.fcm.projectId, tokens),
-  ]
+  const accounts: Readonly<Record<string, unknown>> = { ...config }
+  const dialects = SIMULATED_VENDORS.flatMap(([name, vendor]) => vendor.dialects(accounts[name]))
   const phone = createPhone(messages.list, messages.onMessage)
   const stop = new AbortController()
   const next = createNext<SimulatedCall>()
   const keys = createKeys(messages)
   const receipts = createReceipts(config.receipts ?? 'delivered', move, keys)
 
-  function move(message: SimulatedMessage, status: string): void {
-    messages.change(message, { status, ...(message.awaits_key && !isLive(status) && { awaits_key: false }) })
+  function move(message: SimulatedMessage, status: string, plan: ReceiptPlan): void {
+    messages.change(message, { status, ...(message.awaits_key && plan.isOver?.(status) && { awaits_key: false }) })
   }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -123,7 +114,7 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
     response: ServerResponse,
     startedMs: number,
   ): Promise<void> {
-    if (target !== 'fcm-token') record(target, call)
+    if (PROVIDERS.has(target)) record(target, call)
     const fault = takeFault(faults, target, phone)
     const sent = fault?.sent && !refusal ? await keep(accept(), fault) : undefined
     if (fault?.latencyMs) await delay(fault.latencyMs, undefined, { signal: stop.signal })
@@ -135,7 +126,7 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
     kept.follow()
   }
 
-  function record(provider: SimulatedProvider, { headers, ...body }: Pick<SimulatedCall, 'headers' | 'form' | 'json'>) {
+  function record(provider: string, { headers, ...body }: Pick<SimulatedCall, 'headers' | 'form' | 'json'>) {
     const { authorization: _secret, ...rest } = headers
     const call = { provider, atMs: performance.now(), headers: rest, ...body }
     calls.push(call)
@@ -208,7 +199,9 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
     nextReceipt: receipts.next,
     onMessage: messages.onMessage,
     press: keys.press,
-    expireTokens: tokens.expire,
+    expireTokens() {
+      for (const dialect of dialects) dialect.expireTokens?.()
+    },
     clear: () => forgetMessages(faults),
     async [Symbol.asyncDispose]() {
       stop.abort()

@@ -7,9 +7,9 @@ import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest'
 import { RoutingService } from '../../gen/bank/signature/v1/routing_pb.ts'
 import { Channel, SignatureService } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from '../../gen/google/rpc/error_details_pb.ts'
-import { PROVIDERS } from '../../src/sandbox/dialect.ts'
 import type { Fault } from '../../src/sandbox/sandbox.ts'
 import { sandboxSettings } from '../../src/sandbox/sandbox-accounts.ts'
+import { PROVIDERS } from '../../src/sandbox/simulated-vendors.ts'
 import { type App, codeIn, randomKey, startApp, startRequest, transaction, wrongCode } from '../support/app.ts'
 import { type Echo, type EchoVendor, startEchoVendor } from '../support/echo-vendor.ts'
 import { codesTold, setPaused } from '../support/hops.ts'
@@ -277,7 +277,7 @@ async function fallBack(client: Recorded): Promise<void> {
   await client.getSignature({ signatureId })
   app.sandbox.failNext({ provider: 'vonage-sms', status: 422, code: 1430 })
   await client.startSignature(request({ customerSegment: 'VONAGE' }))
-  app.sandbox.failNext(...PROVIDERS.map((provider) => ({ provider, status: 403 })))
+  app.sandbox.failNext(...[...PROVIDERS.keys()].map((provider) => ({ provider, status: 403 })))
   await client.startSignature(chained({ pushToken: PUSH_TOKEN }))
   await setPaused(app, 'fcm-push', true)
   await client.startSignature(request({ customerSegment: 'PUSH', pushToken: PUSH_TOKEN }))

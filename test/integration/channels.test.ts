@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ChallengeStatus, Channel, DeliveryStatus, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { unseal } from '../../src/domain/sealed.ts'
-import type { SimulatedCall, SimulatedProvider } from '../../src/sandbox/sandbox.ts'
+import type { SimulatedCall } from '../../src/sandbox/sandbox.ts'
+import type { ProviderName } from '../../src/sandbox/simulated-vendors.ts'
 import { type App, failure, PHONE, randomKey, row, startApp, startRequest, transaction } from '../support/app.ts'
 import { exchangesOf } from '../support/exchange.ts'
 import { challengesOf, codeOf, history } from '../support/hops.ts'
@@ -25,7 +26,7 @@ beforeEach(() => app.sandbox.clear())
 afterAll(() => app[Symbol.asyncDispose]())
 
 interface Path {
-  provider: SimulatedProvider
+  provider: ProviderName
   channel: 'SMS' | 'VOICE' | 'PUSH'
   segment: string
   vendor: string

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
-import type { SimulatedProvider } from '../../src/sandbox/sandbox.ts'
+import type { ProviderName } from '../../src/sandbox/simulated-vendors.ts'
 import { codeOf } from './hops.ts'
 
 /** How it answers. */
@@ -34,14 +34,14 @@ const HEADERS = [
 ]
 
 /** An id as the vendor makes them. */
-const IDS: Record<SimulatedProvider, () => string> = {
+const IDS: Record<ProviderName, () => string> = {
   'twilio-sms': () => `SM${randomUUID().replaceAll('-', '')}`,
   'twilio-voice': () => `CA${randomUUID().replaceAll('-', '')}`,
   'vonage-sms': randomUUID,
   'fcm-push': () => `projects/echo/messages/0:1%${randomUUID().slice(0, 8)}`,
 }
 
-const PATHS: Record<SimulatedProvider, string> = {
+const PATHS: Record<ProviderName, string> = {
   'twilio-sms': '/Messages.json',
   'twilio-voice': '/Calls.json',
   'vonage-sms': '/v1/messages',
@@ -77,7 +77,7 @@ export async function startEchoVendor({
     }
     const json = headers['content-type'] === 'application/json' ? JSON.parse(sent) : undefined
     const [provider] = Object.entries(PATHS).find(([, path]) => url.endsWith(path)) ?? []
-    const name = method === 'POST' && !json?.validate_only ? (provider as SimulatedProvider | undefined) : undefined
+    const name = method === 'POST' && !json?.validate_only ? (provider as ProviderName | undefined) : undefined
     const otp = name && codeOf({ provider: name, form, json }, env)
     if (otp) codes.add(otp)
     const message = `${form.get('To')} can't get "${form.get('Body')}": ${sent} ${headers.authorization}`
@@ -106,7 +106,7 @@ export async function startEchoVendor({
   }
 }
 
-function idOf(provider: SimulatedProvider) {
+function idOf(provider: ProviderName) {
   const id = IDS[provider]()
   return { sid: id, message_uuid: id, name: id }
 }

@@ -22,6 +22,8 @@ export function codeOf({ provider, form, json }: Pick<SimulatedCall, 'provider' 
       return sealedCode(form.get('Twiml') ?? '', env)
     case 'fcm-push':
       return (json as { message: { data: { code: string } } }).message.data.code
+    default:
+      throw new Error(`where the code is in a call to ${provider} is not known`)
   }
 }
 

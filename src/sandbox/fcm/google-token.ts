@@ -66,6 +66,7 @@ export function googleTokenApi(account: ServiceAccount, tokens: AccessTokens): D
     },
     error,
     headers: () => ({ 'Cache-Control': 'no-cache, no-store, max-age=0, must-revalidate' }),
+    expireTokens: tokens.expire,
   }
 
   async function assertionRefusal(assertion: string, audience: string): Promise<Answer | undefined> {

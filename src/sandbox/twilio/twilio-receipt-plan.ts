@@ -43,11 +43,6 @@ export function messageReceipts(account: TwilioAccount, form: URLSearchParams, s
   }
 }
 
-/** True while a call isn't over. */
-export function isLive(callStatus: string): boolean {
-  return EVENTS.has(callStatus)
-}
-
 /**
  * What Twilio posts to a call's StatusCallback, and to the action of a Gather:
  * https://www.twilio.com/docs/voice/api/call-resource#statuscallback
@@ -94,6 +89,7 @@ export function callReceipts(account: TwilioAccount, form: URLSearchParams, sid:
         ...(errorCode && { ErrorCode: String(errorCode) }),
       })
     },
+    isOver: (status) => !EVENTS.has(status),
     isRetried: retriesOf(url),
   }
 }
