@@ -26,7 +26,7 @@ import {
   wholeNumber,
 } from './settings.ts'
 
-/** Everything a process is told at its start. */
+/** All settings and secrets of a process, as read at its start. */
 export interface Config extends Secrets {
   /** NODE_ENV is `production`: nothing embedded or simulated is used. */
   readonly production: boolean
@@ -48,7 +48,7 @@ export interface Config extends Secrets {
   readonly publicWebhookUrl: string | undefined
   /** TWILIO_TIMEOUT_SECONDS and the like: the most one call to each vendor may take, in milliseconds, by the vendor's name. */
   readonly vendorTimeoutsMs: Readonly<Record<string, number>>
-  /** CIRCUIT_BREAKER: whether a provider that fails too often is left alone for a while. */
+  /** CIRCUIT_BREAKER: true if a provider that fails too often gets no calls for a while. */
   readonly circuitBreaker: boolean
   /** CHALLENGE_TTL_SECONDS: how long a code may be used, in milliseconds. */
   readonly challengeTtlMs: number
@@ -78,7 +78,7 @@ export interface Config extends Secrets {
 
 type LogLevel = (typeof LOG_LEVELS)[number]
 
-/** Says at once everything that keeps the process from starting. It never holds a setting's value. */
+/** Names everything that keeps the process from starting. Never holds a setting's value. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
   /** One line for each, `NAME: what it must be`. */
@@ -188,10 +188,10 @@ export async function loadConfig(
   return { ...settings, secretsRefreshMs, retentionMs, ...urls, vendors: configured, keys, readAgain }
 }
 
-/** What leads to the database, which is all that migrations need. */
+/** The settings of the database, which are all that migrations need. */
 export type DatabaseConfig = Pick<Config, 'production' | 'dataDir' | 'databasePooler' | 'databaseUrl'>
 
-/** Reads as {@link loadConfig} does, but only what leads to the database. Throws as that does. */
+/** Reads only the settings of the database. Throws as {@link loadConfig} does. */
 export async function loadDatabaseConfig(env: Env, signal: AbortSignal): Promise<DatabaseConfig> {
   const problems: string[] = []
   const setting = settingReader(env, problems)

@@ -56,12 +56,12 @@ export function seconds(maxSeconds: number): Rule<number> {
 
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|::1|\[::1\])$/
 
-/** Whether this host is this machine, and nobody is between. An IPv6 address may be in brackets. */
+/** True if this host is this machine. An IPv6 address may be in brackets. */
 export function isLoopback(host: string): boolean {
   return LOOPBACK.test(host)
 }
 
-/** An address to call; the value has no slash at its end. `plain` says to which hosts http is allowed beside https. */
+/** A URL to call; the value has no slash at its end. `plain` names the hosts for which http is allowed beside https. */
 export function httpUrl(plain: 'anywhere' | 'loopback' | 'nowhere'): Rule<string> {
   const scheme = { anywhere: 'http or https', loopback: 'https (http on loopback only)', nowhere: 'https' }[plain]
   return {
@@ -76,7 +76,7 @@ export function httpUrl(plain: 'anywhere' | 'loopback' | 'nowhere'): Rule<string
   }
 }
 
-/** What the text holds as JSON; undefined when it is none. */
+/** Returns what the text holds as JSON, or undefined if it isn't JSON. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)

@@ -68,7 +68,7 @@ export async function startEmbeddedPostgres(options: { dataDir: string }): Promi
   }
 }
 
-/** Whether postmaster.pid is stale is left to PostgreSQL to judge, so one of several services starting at once wins. */
+/** PostgreSQL itself judges if postmaster.pid is stale, so one of several services starting at once wins. */
 async function reachServer(cluster: Cluster): Promise<{ lease: Client; port: number }> {
   const deadline = Date.now() + CHANGING_MS
   for (let failures = 0; ; await sleep(POLL_MS)) {
@@ -105,7 +105,7 @@ async function findPostmaster({ dir }: Cluster): Promise<Postmaster | undefined>
   return { pid, port, state: /^ready *$/m.test(text ?? '') ? 'ready' : 'changing' }
 }
 
-/** Whether there is such a process of ours; another user's (EPERM) can't be the cluster's server. */
+/** True if there is such a process of ours; another user's (EPERM) can't be the cluster's server. */
 function signal(pid: number, name: NodeJS.Signals | 0): boolean {
   try {
     return kill(pid, name)
@@ -142,7 +142,7 @@ async function connect({ dir, password }: Cluster, { port }: Postmaster): Promis
     application_name: LEASE_NAME,
     connectionTimeoutMillis: CONNECT_MS,
   })
-  // Emitted when the server goes away; whoever queries next is told.
+  // Emitted when the server goes away; the next query fails.
   client.on('error', () => {})
   await client.connect()
   const { rows } = await client.query("select current_setting('data_directory') as dir")

@@ -1,13 +1,13 @@
 import type { SignatureProvider } from './provider.ts'
 
-/** A provider that takes longer to say that it is there isn't. */
+/** A provider that takes longer to answer counts as unavailable. */
 const ASK_MS = 2_000
 const KEPT_MS = 10_000
 
-/** True if a provider would serve us, as it said within the last 10 s. */
+/** True if a provider said within the last 10 s that it would serve us. */
 export type Availability = (provider: SignatureProvider) => Promise<boolean>
 
-/** Asks a provider at most once in 10 s, however many want to know. */
+/** Makes the function that asks a provider at most once in 10 s, for all its callers. */
 export function createAvailability(clock: () => Date): Availability {
   const asked = new WeakMap<SignatureProvider, { at: number; answer: Promise<boolean> }>()
   return (provider) => {

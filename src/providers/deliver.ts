@@ -39,19 +39,19 @@ export interface DeliveryTime {
 export type Deliver = (
   provider: SignatureProvider,
   message: Omit<ChallengeMessage, 'attempt'>,
-  /** Writes a call down before it is made. False when it must not be. */
+  /** Records a call before it is made. Resolves to false if it must not be made. */
   beginAttempt: (number: number, startedAt: Date) => Promise<boolean>,
   time: DeliveryTime,
   signal: AbortSignal,
 ) => Promise<DeliveryOutcome>
 
-/** With less time left a call would end in nothing but doubt. */
+/** With less time left, the outcome of a call would almost always be unknown. */
 const LEAST_CALL_MS = 100
 
 /**
- * Makes the function that delivers a message over one provider: calls it, again while trying again helps and nothing
- * stands in its way, within its time and the caller's signal. Only the call that tries an open breaker runs to the
- * provider's own timeout, as its verdict is for all. It never throws; what it could not do is in the outcome.
+ * Makes the function that delivers a message over one provider. It calls the provider, and retries while that may help and
+ * no obstacle appears, within `time` and until `signal` is aborted. Only the call that tries an open breaker runs to the
+ * provider's own timeout, as all callers share its verdict. It never throws: failures are in the outcome.
  */
 export function createDeliver({ policy, health, obstacle, metrics, log, clock, ending }: DeliveryTools): Deliver {
   return async (provider, message, beginAttempt, time, signal) => {
@@ -64,7 +64,7 @@ export function createDeliver({ policy, health, obstacle, metrics, log, clock, e
     const fields = { provider: provider.name, challenge_id: message.challengeId }
     let result: ProviderResult | undefined
 
-    /** What keeps a call from being made right now; nothing when it is written down. */
+    /** Returns what keeps a call from being made now, or undefined once the call is recorded. */
     async function whyNot(number: number, startedAt: Date, leftMs: number): Promise<string | undefined> {
       const stands = obstacle(provider.name, leftMs)
       if (stands) return stands.reason
@@ -156,7 +156,7 @@ function isRetriable({ failureClass }: ProviderError): boolean {
   return failureClass === 'transient' || failureClass === 'unknown'
 }
 
-/** An adapter that throws anything else has a bug, and whether it sent the message before that can't be known. */
+/** An adapter that throws anything else has a bug, and may have sent the message before it threw. */
 function asProviderError(provider: string, thrown: unknown): ProviderError {
   return thrown instanceof ProviderError ? thrown : new ProviderError(provider, 'ADAPTER_FAULT', 'unproven')
 }

@@ -29,7 +29,7 @@ export async function exchange(
   try {
     const response = await calls.run(call, () => fetch(url, { ...init, redirect: 'manual', signal }))
     accepted = response.ok
-    // A refusal is one whatever becomes of its body.
+    // A refusal stands even if its body can't be read.
     const bytes = await readCapped(response).catch((error) => {
       if (accepted) throw error
     })
@@ -42,13 +42,13 @@ export async function exchange(
   } catch (error) {
     if (error instanceof ProviderError) throw error
     const code = signal.aborted ? abortCode(signal) : systemCode(error)
-    // The status line said yes, so the message is on its way, whatever became of the rest.
+    // The status line said yes, so the message is on its way, even though the rest is lost.
     if (accepted) throw new ProviderError(provider, code, 'unproven')
     throw new ProviderError(provider, code, call.written ? 'unknown' : 'transient')
   }
 }
 
-/** Whether the provider took what it was sent. */
+/** True if the provider accepted the request. */
 export function isAccepted({ status }: HttpAnswer): boolean {
   return status >= 200 && status < 300
 }
@@ -99,12 +99,12 @@ export function basicAuth(user: string, password: string): string {
   return `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
 }
 
-/** Why a call was given up. */
+/** Returns why a call was given up: `TIMEOUT` or `ABORTED`. */
 export function abortCode(signal: AbortSignal): string {
   return signal.reason instanceof DOMException && signal.reason.name === 'TimeoutError' ? 'TIMEOUT' : 'ABORTED'
 }
 
-// fetch itself does not tell a request that was never written from one that may have been carried out, nor does the
+// fetch doesn't distinguish a request that was never written from one that may have been carried out, nor does the
 // error's code: ECONNRESET and a timeout may come from the TLS handshake. Its client says when it begins to write.
 // https://github.com/nodejs/undici/blob/main/docs/docs/api/DiagnosticsChannel.md
 const calls = new AsyncLocalStorage<{ written: boolean }>()

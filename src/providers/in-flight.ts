@@ -1,4 +1,4 @@
-/** How many deliveries each provider has under way in this process, and no more than so many. */
+/** Counts the deliveries that each provider has under way in this process, and limits them. */
 export interface InFlight {
   isFull(provider: string): boolean
   /** Counts a delivery with its provider until it is disposed of. Ask {@link isFull} first, in the same turn. */

@@ -7,10 +7,10 @@ export interface Obstacle {
   lastsMs: number
 }
 
-/** What stands in the way of calling a provider, for a caller with this time left; {@link Infinity} unless told. */
+/** Returns what keeps a provider from being called now by a caller who has `timeLeftMs` left, {@link Infinity} by default. */
 export type ObstacleTo = (provider: string, timeLeftMs?: number) => Obstacle | undefined
 
-/** Looks for obstacles: first what operators say, then the provider's circuit breaker. */
+/** Makes the function that looks for obstacles: first an operator's pause, then the provider's circuit breaker. */
 export function createObstacle({
   pausedForMs,
   health,

@@ -42,7 +42,7 @@ export function disarm(name: string): string {
   return shown || '?'
 }
 
-/** The last four letters and digits of an account, in Latin letters: they tell two accounts under one name apart. */
+/** Returns the last four letters and digits of an account, in Latin letters. They distinguish two accounts under one name. */
 export function lastFour(account: string): string {
   const letters = toGsm7(account).match(/[\p{L}\p{N}]/gu) ?? []
   return letters.slice(-SHOWN_OF_ACCOUNT).join('')

@@ -2,7 +2,7 @@ import type { ProviderResult } from '../domain/delivery.ts'
 import type { HttpAnswer } from './http-exchange.ts'
 import type { ChallengeMessage } from './provider.ts'
 
-/** What a provider was told in a call, and may repeat in its answer. */
+/** What a call sent to a provider, and the answer may repeat. */
 interface Said {
   message: ChallengeMessage
   /** The text that was sent. */
@@ -41,7 +41,7 @@ const MAX_HEADER_CHARACTERS = 256
 const SIGNATURES = ['signature', 'signature-input', 'x-signature', 'x-twilio-signature']
 const MAX_SIGNATURE_CHARACTERS = 2_048
 
-/** The last digits of a phone number, which no other number of ours is likely to have. */
+/** This many last digits of a phone number are unlikely to be in any other number of ours. */
 const TELLING_DIGITS = 7
 
 /**

@@ -10,12 +10,12 @@ export type BreakerState = 'OFF' | 'CLOSED' | 'OPEN' | 'HALF_OPEN'
 /** What this process sees of a provider: its calls, and whether more of them make sense. */
 export interface ProviderHealth {
   readonly breaker: BreakerState
-  /** How long no call should be made by a caller with this time left, in milliseconds; 0 when one may be. */
+  /** Milliseconds for which a caller who has `timeLeftMs` left should make no call; 0 if it may make one now. */
   breakMs(timeLeftMs: number): number
   /**
-   * Makes a call and counts how it ended. Not against the provider: a refusal of the message or its recipient, and whatever
-   * `isExcused` says of once it has failed, such as a caller who did not wait; but the call that tries an open breaker is
-   * told so and always counts. Throws what the call throws.
+   * Makes a call and counts how it ended. A refusal of the message or its recipient doesn't count against the provider, nor
+   * does a failure for which `isExcused` returns true, such as that of a caller who did not wait. The call that tries an open
+   * breaker gets `isTrial` and always counts. Throws what the call throws.
    */
   observe<T>(call: (isTrial: boolean) => Promise<T>, isExcused: () => boolean): Promise<T>
   /** The calls of the last {@link RECENT_MS}. */
@@ -39,12 +39,12 @@ const WINDOW_CALLS = { size: 20, minimumNumberOfCalls: 10 }
 /** It opens above this part of failures, which for up to 20 calls is half of them and more. */
 const THRESHOLD = 0.49
 const OPEN_MS = 30_000
-/** So long after that only callers try it who can wait for its timeout; then whoever comes, or it might stay open for ever. */
+/** For this long after that, only a caller who can wait for its timeout tries it; then any caller, or it might stay open for ever. */
 const PATIENT_ONLY_MS = 30_000
-/** How long others are told to wait meanwhile: about what a call takes. */
+/** The wait that other callers are told meanwhile: about what a call takes. */
 const TRIAL_MS = 1_000
 
-/** What a provider says of one message or recipient is no verdict on the provider. */
+/** A refusal of one message or recipient is no verdict on the provider. */
 const ABOUT_MESSAGE: readonly FailureClass[] = ['recipient', 'pair']
 
 const STATES: Record<CircuitState, BreakerState> = {
@@ -54,7 +54,7 @@ const STATES: Record<CircuitState, BreakerState> = {
   [CircuitState.Isolated]: 'OPEN',
 }
 
-/** The health of the provider of that name. */
+/** Returns the health of a provider. Throws an Error if it isn't watched. */
 export type HealthOf = (provider: string) => ProviderHealth
 
 interface HealthTools {
@@ -66,7 +66,7 @@ interface HealthTools {
 
 type Watched = Pick<SignatureProvider, 'name' | 'timeoutMs'>
 
-/** Watches these providers. */
+/** Starts to watch these providers. */
 export function watchHealth(providers: readonly Watched[], tools: HealthTools): HealthOf {
   const watched = new Map(providers.map((provider) => [provider.name, createHealth(provider, tools)]))
   return (provider) => {

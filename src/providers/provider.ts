@@ -21,7 +21,7 @@ export interface ChallengeMessage {
   leftMs(): number
 }
 
-/** The whole seconds that a message's code has left; not below 0. */
+/** Returns the whole seconds until a message's code expires; not below 0. */
 export function secondsLeft({ leftMs }: ChallengeMessage): number {
   return Math.max(0, Math.floor(leftMs() / 1_000))
 }
@@ -35,7 +35,7 @@ export class ProviderError extends Error {
   readonly failureClass: FailureClass
   /** What metrics count it under: its code, or its class where the code is none that we know, as those have no end. */
   readonly label: string
-  /** How long the provider asks us to wait. */
+  /** The wait that the provider asks for. */
   readonly retryAfterMs: number | undefined
 
   constructor(
@@ -53,17 +53,17 @@ export class ProviderError extends Error {
   }
 }
 
-/** One provider of one channel. An adapter makes one call and says what came of it; retries are not its business. */
+/** One provider of one channel. An adapter makes one call and returns or throws its outcome; it never retries. */
 export interface SignatureProvider {
   /** `<vendor>-<channel>`, as routes name it. */
   readonly name: string
   readonly channel: Channel
   /** The most one call may take, in milliseconds. */
   readonly timeoutMs: number
-  /** The vendor is asked to report what becomes of each message. */
+  /** True if the vendor is asked for receipts of each message. */
   readonly reportsDelivery: boolean
   /** Sends a message once. Throws {@link ProviderError} and nothing else. */
   sendChallenge(message: ChallengeMessage, signal: AbortSignal): Promise<ProviderResult>
-  /** Asks the provider whether it would serve us: reachable, credentials good, account active. Sends nothing. */
+  /** True if the provider would serve us: it can be reached, our credentials are valid, our account is active. Sends nothing. */
   isAvailable(signal: AbortSignal): Promise<boolean>
 }

@@ -1,6 +1,6 @@
 import type { Receipt, Spoken } from '../domain/receipt.ts'
 
-/** A request that came to a webhook, as it came. */
+/** A request to a webhook, as it was received. */
 export interface WebhookRequest {
   /** Path and query. */
   target: string
@@ -10,12 +10,12 @@ export interface WebhookRequest {
 
 /** Reads one kind of receipt of one vendor. */
 export interface ReceiptReader {
-  /** Where such receipts come in, for example /webhooks/twilio/messages. */
+  /** The path that such receipts are posted to, for example /webhooks/twilio/messages. */
   readonly path: string
   /** For metrics and logs. */
   readonly provider: string
-  /** The receipt, or undefined when it is not proven to be the vendor's word on one of our messages. */
+  /** Returns the receipt, or undefined unless it is proven to come from the vendor and to be about one of our messages. */
   read(request: WebhookRequest): Promise<Receipt | undefined>
-  /** Where the vendor waits for an answer: what it is to say, or the end of the call where there is nothing to say. */
+  /** Set where the vendor waits for an answer. Returns what the call says next; without `spoken` it ends the call. */
   answer?(spoken: Spoken | undefined): { type: string; text: string }
 }

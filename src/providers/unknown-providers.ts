@@ -1,7 +1,7 @@
 import type { Route } from '../domain/routing.ts'
 import type { SignatureProvider } from './provider.ts'
 
-/** What rows ask for that isn't there, a sentence each. */
+/** Returns a sentence for each provider that a row names and that isn't in `providers`, or is there for another channel. */
 export function unknownProviders(
   routes: readonly Route[],
   providers: ReadonlyMap<string, SignatureProvider>,

@@ -14,7 +14,7 @@ export interface VendorSecret<T = unknown> {
   readonly rule: Rule<T> | ((url: Rule<string>) => Rule<T>)
   /**
    * When it must be set, once the vendor has any credentials: always, never, with any of some other secrets, or without all of
-   * them. `for receipts`: never, and by itself it doesn't give the vendor credentials.
+   * them. `for receipts`: never, and set alone it doesn't count as credentials.
    */
   readonly need: 'always' | 'never' | 'for receipts' | { with: readonly string[] } | { without: readonly string[] }
 }

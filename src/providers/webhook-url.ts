@@ -5,7 +5,7 @@ import { parseSpokenCode } from '../domain/spoken-code.ts'
 /** The URL of a webhook, for the receipts of one call, or for its code: `spokenCode` is the sealed one. */
 export type WebhookUrl = (path: string, call: { challengeId: string; attempt: number; spokenCode?: string }) => string
 
-/** Makes the URLs that vendors are told. `publicUrl` is where they reach our webhooks, without path. */
+/** Makes the function that writes the URLs given to vendors. `publicUrl` is where they reach our webhooks, without path. */
 export function webhookUrls(publicUrl: string): WebhookUrl {
   return (path, { challengeId, attempt, spokenCode }) =>
     `${publicUrl}${path}?challenge=${challengeId}&attempt=${attempt}${spokenCode ? `&code=${spokenCode}` : ''}`

@@ -34,7 +34,7 @@ export interface SimulatedCall {
   json: unknown
 }
 
-/** Something that becomes of a message. */
+/** A change of a message's status. */
 export interface ReceiptEvent {
   /** One of the provider's `receiptStatuses`. */
   status: string
@@ -52,11 +52,11 @@ export interface ReceiptRequest {
 /** The HTTP status that a receipt got, or why there was none. */
 export type ReceiptAnswer = number | 'nobody listens' | 'no answer in time'
 
-/** How a vendor tells what becomes of one message. */
+/** How a vendor reports the status of one message. */
 export interface ReceiptPlan {
   /**
-   * What usually becomes of it after the answer; what is `silent` moves its status, but nobody asked to be told, and what
-   * comes `afterKey` waits for one.
+   * The usual events after the answer. A `silent` one moves the status without a receipt; one `afterKey` waits for a pressed
+   * key.
    */
   course: (ReceiptEvent & { silent?: boolean; afterKey?: boolean })[]
   /** The signed receipt, or nothing when no address for receipts was given. */
@@ -87,11 +87,11 @@ export interface VendorRequest {
 export interface Exchange {
   /** The provider that is called, or what else a fault may name. */
   target: string
-  /** E.164, as far as it is told; undefined where no phone number is called. */
+  /** E.164, as the call has it; undefined where no phone number is called. */
   phone?: string | undefined
-  /** What the vendor says when it won't. */
+  /** The vendor's answer if it refuses the call. */
   refusal?: Answer | undefined
-  /** Does what was asked. Without a message nothing was sent, without a plan no receipts follow. */
+  /** Carries the call out. Without a message nothing was sent; without a plan no receipts follow. */
   accept(): { answer: Answer; message?: SimulatedMessage; plan?: ReceiptPlan }
 }
 
@@ -103,7 +103,7 @@ export interface Dialect {
   read(request: VendorRequest): Answer | Exchange | Promise<Answer | Exchange>
   /** An error in the vendor's form; without a code that the vendor could give, the usual one for the status. */
   error(status: number, code: number | string | undefined, message: string): Answer
-  /** What every answer bears. `startedMs` is performance.now() of the request. */
+  /** Returns the headers of every answer. `startedMs` is performance.now() of the request. */
   headers(startedMs: number): Record<string, string>
   /** Forgets every access token that was issued. */
   expireTokens?(): void

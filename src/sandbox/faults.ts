@@ -6,9 +6,9 @@ import type { ScriptedReceipt } from './receipt-sender.ts'
 import { FAULT_TARGETS, PROVIDERS } from './simulated-vendors.ts'
 
 /**
- * What goes wrong with one call: the next one of `provider`, or the next one that sends, whoever's it is, and with `to`
- * the next one to that number. Every fault may wait first (`latencyMs`) and may say that the message had left all the same (`sent`), as Twilio warns of a 500. A
- * fault of `latencyMs` alone is a slow but normal answer. A message that was sent, by a normal answer or by `sent`, is
+ * What goes wrong with one call: the next one of `provider`, by default of any provider, and with `to` the next one to that
+ * number. Every fault may wait first (`latencyMs`), and may send the message all the same (`sent`), as Twilio warns of a 500.
+ * A fault of `latencyMs` alone is a slow but normal answer. A message that was sent, by a normal answer or by `sent`, is
  * followed by just these `receipts` instead of the usual ones.
  */
 export type Fault = {
@@ -22,7 +22,7 @@ export type Fault = {
   | { receipts: ScriptedReceipt[] }
   /** An error answer in the vendor's form; without a `code` of the vendor's kind, the vendor's usual one for the status. */
   | { status: number; code?: number | string; retryAfterSeconds?: number }
-  /** This body as it is; the status is the vendor's for success unless told. */
+  /** This body as it is; the status is by default the vendor's for success. */
   | { body: string; status?: number }
   /** 307 to this address. */
   | { redirect: string }
@@ -60,7 +60,7 @@ const FIELDS: Fields = {
   drip: [(value) => value === true, 'true'],
 }
 
-/** Reads `{"next":[…]}`: the faults, or every problem that it has. */
+/** Reads `{"next":[…]}`. Returns the faults, or every problem with them. */
 export function parseFaults(json: string): { faults: Fault[] } | { problems: string[] } {
   const value = parseJson(json)
   if (value === undefined) return { problems: ['the body must be JSON'] }

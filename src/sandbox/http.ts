@@ -11,7 +11,7 @@ export interface Answer {
 
 const MAX_BODY_BYTES = 64 * 1_024
 
-/** The body as text, or undefined when it is over 64 KiB. Throws when the client goes away before its end. */
+/** Returns the body as text, or undefined if it is over 64 KiB. Throws if the client goes away before its end. */
 export async function readBody(request: IncomingMessage): Promise<string | undefined> {
   const chunks: Buffer[] = []
   let size = 0
@@ -48,7 +48,7 @@ export function send(response: ServerResponse, { status, type, headers = {}, bod
   response.writeHead(status, { 'Content-Type': type, ...headers }).end(JSON.stringify(body))
 }
 
-/** Whether an Authorization header holds these Basic credentials. */
+/** True if an Authorization header holds these Basic credentials. */
 export function isBasic(authorization: string, user: string, password: string): boolean {
   const credentials = Buffer.from(/^Basic +(\S+)$/i.exec(authorization)?.[1] ?? '', 'base64')
   return timingSafeEqual(sha256(credentials), sha256(`${user}:${password}`))

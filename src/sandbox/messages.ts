@@ -1,13 +1,13 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { SimulatedMessage } from './dialect.ts'
 
-/** The newest messages, and who follows what becomes of them. */
+/** The newest messages and their listeners. */
 export interface Messages {
   /** Newest first. */
   readonly list: SimulatedMessage[]
   add(message: SimulatedMessage): void
   change(message: SimulatedMessage, fields: Partial<Pick<SimulatedMessage, 'status' | 'body' | 'awaits_key'>>): void
-  /** Tells of each new message and each change of one, with a copy; the answer ends that. */
+  /** Calls `listener` with a copy of each new or changed message. Returns an unsubscribe function. */
   onMessage(listener: (message: SimulatedMessage) => void): () => void
 }
 

@@ -1,9 +1,9 @@
-/** Whoever waits for the next of something. */
+/** Lets callers wait for the next of something. */
 export interface Next<T> {
   /** Settles with the next one from now on. */
   wait(): Promise<T>
   resolve(value: T): void
-  /** Nothing comes any more: whoever waits is rejected. */
+  /** Rejects all waiting callers: nothing comes any more. */
   stop(): void
 }
 
@@ -21,7 +21,7 @@ export function createNext<T>(): Next<T> {
 
 function newSlot<T>() {
   const slot = Promise.withResolvers<T>()
-  // Nobody may be waiting when it is rejected.
+  // It may be rejected while no caller waits.
   slot.promise.catch(() => {})
   return slot
 }

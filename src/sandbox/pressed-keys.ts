@@ -13,7 +13,7 @@ export interface Keys {
   over(call: SimulatedMessage, signal: AbortSignal): Promise<void>
 }
 
-/** Of somebody who hears all that is said, and presses no key. */
+/** Long enough to hear all that is said, without pressing a key. */
 const PATIENCE_MS = 30_000
 const ANSWER_TIMEOUT_MS = 5_000
 /** Twilio says so where it gets no TwiML: https://www.twilio.com/docs/api/errors/11200 */

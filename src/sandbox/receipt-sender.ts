@@ -6,7 +6,7 @@ import type { Keys } from './pressed-keys.ts'
 
 /** One receipt of those that a fault scripts; they are sent in the order of the list, each once the one before has ended. */
 export interface ScriptedReceipt extends ReceiptEvent {
-  /** What it waits first; 20 unless told. */
+  /** The wait before it; 20 by default. */
   delayMs?: number
   /** Ends before the call is answered, and so do those before it in the list. */
   beforeAnswer?: boolean
@@ -17,9 +17,9 @@ export interface SimulatedReceipt extends ReceiptRequest {
   provider: string
   /** Of the message. */
   sid: string
-  /** What it told. */
+  /** The status that it reported. */
   status: string
-  /** The HTTP status that it got; undefined when none came within 5 s, or nobody listens. */
+  /** The HTTP status that it got; undefined if none came within 5 s, or nothing listens there. */
   answer: number | undefined
 }
 
@@ -45,8 +45,8 @@ const ANSWER_TIMEOUT_MS = 5_000
 const RETRY_DELAY_MS = 50
 
 /**
- * Sends receipts and moves each message's status along. `move` is told of every event, also when nobody asked for a receipt;
- * `keys` tells when a call that asks for a key is over.
+ * Makes the sender of receipts, which also moves each message's status. It calls `move` for every event, also without a
+ * receipt. `keys` resolves when a call that asks for a key is over.
  */
 export function createReceipts(
   usual: 'delivered' | 'none',

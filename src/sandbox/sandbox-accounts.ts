@@ -5,7 +5,7 @@ export type SandboxAccounts = {
   [Name in keyof Simulated]: Awaited<ReturnType<Simulated[Name]['createAccount']>>
 }
 
-/** Makes up credentials that nobody else knows. */
+/** Makes up random credentials for every vendor. */
 export async function createSandboxAccounts(): Promise<SandboxAccounts> {
   const entries = SIMULATED_VENDORS.map(async ([name, vendor]) => [name, await vendor.createAccount()] as const)
   return Object.fromEntries(await Promise.all(entries)) as SandboxAccounts

@@ -23,7 +23,7 @@ export interface SandboxConfig extends Accounts {
   host: string
   /** 0 means any free port. */
   port: number
-  /** What becomes of a message unless a fault scripts it: all ends well, or nothing ever happens. */
+  /** What happens to a message unless a fault scripts it: it is delivered, or nothing more happens. */
   receipts?: 'delivered' | 'none'
 }
 
@@ -42,7 +42,7 @@ export interface Sandbox extends AsyncDisposable {
   nextCall(): Promise<SimulatedCall>
   /** The next receipt from now on that has been answered or given up. Rejects when the sandbox is stopped. */
   nextReceipt(): Promise<SimulatedReceipt>
-  /** Tells of each new message and each change of a status, with a copy; the answer ends that. */
+  /** Calls `listener` with a copy of each new or changed message. Returns an unsubscribe function. */
   onMessage(listener: (message: SimulatedMessage) => void): () => void
   /** Presses a key in a call, and resolves once what it leads to has been heard; to false where no key is waited for. */
   press(sid: string, key: string): Promise<boolean>
@@ -62,10 +62,10 @@ const ALLOWED = new Map([
 ])
 
 /**
- * Starts a server that speaks the APIs of Twilio, Vonage and Firebase Cloud Messaging over plain HTTP and sends nothing.
- * What it took is shown at `GET /`, listed at `GET /messages` and forgotten by `DELETE /messages`; what goes wrong next is
- * told by `POST /faults` and forgotten by `DELETE /faults`; `POST /messages/<sid>/keys` with `{"key":"1"}` presses a key in
- * a call that asks for one. Those are open to whoever reaches the port. Receipts go wherever a call asks for them. Disposing
+ * Starts a server that speaks the APIs of all simulated vendors over plain HTTP and sends nothing.
+ * What it took is shown at `GET /`, listed at `GET /messages` and forgotten by `DELETE /messages`; `POST /faults` sets what
+ * goes wrong next, and `DELETE /faults` forgets it; `POST /messages/<sid>/keys` with `{"key":"1"}` presses a key in
+ * a call that asks for one. Anyone who reaches the port may do so. Receipts go wherever a call asks for them. Disposing
  * cuts every connection and sends no more. Rejects when the port can't be had or the public key can't be read.
  */
 export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {

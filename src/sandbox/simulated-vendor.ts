@@ -2,11 +2,11 @@ import type { Dialect } from './dialect.ts'
 
 /** A provider of a simulated vendor. */
 export interface SimulatedProvider {
-  /** What somebody who holds the phone calls such a message. */
+  /** What the phone's owner calls such a message. */
   readonly kind: string
-  /** The statuses that its receipts may tell; none for a vendor that sends no receipts. */
+  /** The statuses that its receipts may report; none for a vendor that sends no receipts. */
   readonly receiptStatuses: readonly string[]
-  /** Makes of a message's body what is read on the phone; the body itself, unless told. */
+  /** Returns what the phone shows of a message's body; all of it by default. */
   readonly shows?: (body: string) => string
 }
 
@@ -16,7 +16,7 @@ export interface SimulatedVendor<Account = unknown> {
   readonly providers: Readonly<Record<string, SimulatedProvider>>
   /** Calls that send nothing and yet fail when a fault names them. */
   readonly otherCalls?: readonly string[]
-  /** Makes up credentials that nobody else knows. */
+  /** Makes up random credentials. */
   createAccount(): Account | Promise<Account>
   /** The settings under which the service calls a sandbox at `url` that has this account. */
   settings(account: Account, url: string): Record<string, string>

@@ -6,8 +6,8 @@ const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|::1)$/
 const ANY_ADDRESS = /^(0\.0\.0\.0|::)$/
 
 /**
- * A sandbox in the place of all vendors, with credentials that only this process knows and where they are used. It shows
- * codes to whoever asks, so it listens on loopback, wherever the service does.
+ * Starts a sandbox in the place of all vendors, with credentials that only this process knows. It shows codes to anyone who
+ * asks, so it listens on loopback, wherever the service does. Returns it with the settings that lead the service to it.
  */
 export async function openStandIn({ serviceHost, port }: { serviceHost: string; port: number }) {
   const accounts = await createSandboxAccounts()

@@ -4,7 +4,7 @@ import { isLoopback } from '../settings.ts'
 /** The modes in which pg's driver checks the server's certificate, now and when it takes over libpq's meanings. */
 const VERIFIED = ['verify-ca', 'verify-full']
 
-/** True if whoever is between this machine and one of the database's hosts could read along or answer in its place. */
+/** True if someone between this machine and one of the database's hosts could read the traffic or impersonate the database. */
 export function isOpenToOthers(databaseUrl: string): boolean {
   const mode = parseDatabaseUrl(databaseUrl)?.options.get('sslmode') ?? ''
   return !VERIFIED.includes(mode) && !isLocalDatabase(databaseUrl)

@@ -24,7 +24,7 @@ export function isSet(env: Env, name: string): boolean {
   return Boolean(env[name] || env[`${name}_FILE`])
 }
 
-/** What NAME holds, or the file that NAME_FILE names. undefined when unset, and also when wrong: then a problem is added. */
+/** Returns what NAME holds, or the file that NAME_FILE names. undefined if neither is set, or with a problem added. */
 export async function readSecret(
   env: Env,
   name: string,
@@ -39,7 +39,7 @@ export async function readSecret(
   return undefined
 }
 
-/** What the file holds, without white space around it. undefined when there is nothing to read: then a problem is added. */
+/** Returns what the file holds, without white space around it. undefined, with a problem added, if there is nothing to read. */
 export async function readSecretFile(
   setting: string,
   path: string,

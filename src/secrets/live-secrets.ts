@@ -3,31 +3,31 @@ import type { KeyProblems } from '../domain/keys.ts'
 import type { Secrets } from './secrets.ts'
 import { type TakenOver, takeOver } from './take-over.ts'
 
-/** Secrets that are read again while the process runs. Disposing stops that. */
+/** Secrets that are read again and again while the process runs. Disposing stops that. */
 export interface LiveSecrets extends AsyncDisposable {
-  /** As last read and taken over. Look at each use. */
+  /** The secrets as last read and taken over. Read this property at each use. */
   readonly current: Secrets
   /**
-   * Reads them at once; done when a read has ended that began after the call, whatever came of it. Callers at the same
-   * time share one, and one begins each second at most.
+   * Reads them at once. Resolves when a read that began after the call has ended, also if it failed. Concurrent callers
+   * share one read, and at most one begins each second.
    */
   readAgain(): Promise<void>
 }
 
 export interface LiveSecretsOptions {
-  /** Undefined where secrets can't change: then nothing is ever read. */
+  /** Reads all secrets; undefined where they can't change: then nothing is ever read. */
   read: ((signal: AbortSignal) => Promise<Secrets>) | undefined
   everyMs: number
-  /** Called with secrets that hold other keys than before, before they are used. Never rejects. */
+  /** Called with secrets whose keys have changed, before they are used. Must not reject. */
   findKeyProblems: (next: Secrets) => Promise<KeyProblems>
   onRead: (taken: TakenOver) => void
-  /** What was there before stays. */
+  /** Called when a read failed; the secrets stay as they were. */
   onError: (error: unknown) => void
 }
 
 const LEAST_BETWEEN_MS = 1_000
 
-/** Keeps secrets as they are where they are kept. */
+/** Keeps the in-memory secrets in sync with their source. */
 export function openLiveSecrets(first: Secrets, options: LiveSecretsOptions): LiveSecrets {
   const { read, everyMs, findKeyProblems, onRead, onError } = options
   const stop = new AbortController()
@@ -55,7 +55,7 @@ export function openLiveSecrets(first: Secrets, options: LiveSecretsOptions): Li
   async function readNext(): Promise<void> {
     await reading
     await pause(beganAt + LEAST_BETWEEN_MS - performance.now())
-    // Whoever comes from now on may know of something newer than this read finds.
+    // A later caller may know of something newer than this read finds.
     next = undefined
     reading = readOnce()
     await reading

@@ -14,7 +14,7 @@ export interface ReadSecrets {
   readonly missing: Readonly<Record<string, string | undefined>>
   /** Lines of `NAME: what it must be`, which never hold a value. */
   readonly problems: readonly string[]
-  /** How soon to read again, lest the access to the place ends; Infinity where it can't or where reading doesn't help. */
+  /** Milliseconds after which to read again to keep the access alive; Infinity where it can't end or reading doesn't help. */
   readonly againWithinMs: number
 }
 

@@ -4,16 +4,16 @@ import type { KeyProblems, Keys } from '../domain/keys.ts'
 import type { ConfiguredVendor } from '../providers/vendor.ts'
 import type { Secrets } from './secrets.ts'
 
-/** What a running process makes of secrets that it has read again. */
+/** The outcome of reading the secrets again in a running process. */
 export interface TakenOver {
-  /** What it goes on with. */
+  /** What the process uses from now on. */
   secrets: Secrets
   changed: string[]
-  /** What it leaves as it was, lines of `NAME: why`, which never hold a value. */
+  /** What stays as it was: lines of `NAME: why`, which never hold a value. */
   refused: string[]
 }
 
-/** Returns `after`, or `before` when there is a problem with that, which is then refused. */
+/** Returns `after`, or `before` when there is a problem with `after`, which is then added to the refused. */
 type Unless = <T>(problem: string | undefined, before: T, after: T) => T
 
 /** What each secret holds, by name. */

@@ -5,7 +5,7 @@ import type { VaultLogin, VaultSettings } from './vault-settings.ts'
 /** A token that reads are allowed by. Times are by the process's own clock, `performance.now()`. */
 export interface VaultSession {
   readonly token: string
-  /** Infinity for a token that never ends, or of which Vault doesn't say. */
+  /** Infinity for a token that never ends, or whose end Vault doesn't report. */
   readonly endsAtMs: number
   /** When half of its life is over, and it is to be renewed; Infinity when it can't be. */
   readonly renewAtMs: number
@@ -60,7 +60,7 @@ async function renew(vault: VaultSettings, before: VaultSession, signal: AbortSi
   return sessionIn(answer, 'the renewal of its token', beganAtMs)
 }
 
-/** What an answer with `auth` in it gives. Throws when there is no token that a header can hold. */
+/** Returns the session in an answer that has `auth` in it. Throws a VaultError if its token can't be put into a header. */
 function sessionIn(answer: { status: number; body: unknown }, what: string, beganAtMs: number): VaultSession {
   const auth = field(answer.body, 'auth')
   const token = TOKEN.parse(String(field(auth, 'client_token') ?? ''))

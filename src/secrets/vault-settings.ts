@@ -27,7 +27,7 @@ const PATH: Rule<string> = {
   },
 }
 
-/** How to reach Vault and log in. undefined when a setting is missing or wrong: then each is added to the problems. */
+/** Reads how to reach Vault and log in. Returns undefined if a setting is missing or wrong, with a problem added for each. */
 export async function readVaultSettings(
   env: Env,
   production: boolean,

@@ -7,7 +7,7 @@ import { readVaultSettings, type VaultSettings } from './vault-settings.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 
-/** The token isn't good for this path, or no longer for anything. */
+/** Vault refused the token, for this path or altogether. */
 class RefusedError extends VaultError {}
 
 /**
@@ -18,7 +18,7 @@ class RefusedError extends VaultError {}
 export function vaultSecrets(env: Env, production: boolean): SecretSource {
   let session: VaultSession | undefined
 
-  /** The fields at each path, or why there are none. Logs in once more when the token of an earlier read is dead. */
+  /** Returns the fields at each path, or why there are none. Logs in again if the token of an earlier read is dead. */
   async function readPaths(
     vault: VaultSettings,
     paths: string[],
@@ -67,7 +67,7 @@ export function vaultSecrets(env: Env, production: boolean): SecretSource {
 }
 
 /**
- * The secret's fields, none when there is nothing at the path.
+ * Returns the secret's fields; none if there is nothing at the path. Throws a VaultError.
  * https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#read-secret-version
  */
 async function readPath(vault: VaultSettings, token: string, path: string, signal: AbortSignal): Promise<Fields> {

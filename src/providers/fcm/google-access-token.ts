@@ -19,7 +19,7 @@ export interface AccessTokens {
    * may have been sent.
    */
   get(signal: AbortSignal): Promise<string>
-  /** Gives up a token that was refused. */
+  /** Drops a token that was refused. */
   forget(token: string): void
 }
 

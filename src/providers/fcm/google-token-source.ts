@@ -141,7 +141,7 @@ async function externalToken(
   return freshToken(provider, await ask(provider, impersonationUrl, init, signal), now)
 }
 
-/** Read for each exchange: whoever provides it replaces it before it expires. */
+/** Reads the subject token. Done for each exchange, as its issuer replaces it before it expires. */
 async function subjectToken(provider: string, source: ExternalAccount['source'], signal: AbortSignal): Promise<string> {
   const text =
     'file' in source

@@ -46,8 +46,8 @@ const SPEECH: Record<Language, Speech> = {
 
 /**
  * What a call begins with, as TwiML of at most 4,000 characters: amount and payee, and to press 1, all of it twice, in the
- * locale's language or else in English. The key that is pressed is told to `keysUrl`, whose answer the call goes on with;
- * without one it ends.
+ * locale's language or else in English. Twilio posts the pressed key to `keysUrl` and goes on with the answer; without a key the
+ * call ends.
  */
 export function callTwiml(transaction: Transaction, locale: string, keysUrl: string): string {
   const { voice, press, again } = SPEECH[languageOf(locale)]

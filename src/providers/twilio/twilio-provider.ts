@@ -6,6 +6,7 @@ import { keep } from '../proof.ts'
 import { type ChallengeMessage, ProviderError, type SignatureProvider, secondsLeft } from '../provider.ts'
 import type { WebhookUrl } from '../webhook-url.ts'
 import { TWILIO_RETRIES } from './twilio-receipts.ts'
+import { TWILIO_SID } from './twilio-sid.ts'
 
 export interface TwilioConfig {
   accountSid: string
@@ -31,7 +32,7 @@ interface TwilioChannel {
   /** What a code means. */
   meanings: Readonly<Record<string, FailureClass>>
   receiptsPath: string
-  /** What the recipient reads or hears, as Twilio is told it. */
+  /** Returns what the recipient reads or hears, as it is sent to Twilio. */
   text(message: ChallengeMessage, secondsLeft: number): string
   create(
     client: twilio.Twilio,
@@ -51,16 +52,13 @@ interface SdkRequest {
   data?: Record<string, string | string[]>
 }
 
-/** https://www.twilio.com/docs/glossary/what-is-a-sid */
-const SID = /^[A-Z]{2}[0-9a-f]{32}$/
-
 /** An adapter over Twilio's REST API, for one of its channels. */
 export function createTwilioProvider(
   { accountSid, authToken, apiKey, apiUrl, timeoutMs, clock, webhookUrl }: TwilioConfig,
   { name, channel, meanings, receiptsPath, text, create }: TwilioChannel,
 ): SignatureProvider {
   const [user, password] = apiKey ? [apiKey.sid, apiKey.secret] : [accountSid, authToken]
-  // Reports that nobody could check would be no proof.
+  // Receipts that we can't verify would prove nothing.
   const reports = authToken === undefined ? undefined : webhookUrl
 
   /** The SDK for one call: it has neither a signal nor a base URL, and keeps no answer that it can't read. */
@@ -92,7 +90,8 @@ export function createTwilioProvider(
       const code = isErrorCode(body.code) ? String(body.code) : undefined
       throw refusal(name, answer, code, meanings)
     }
-    if (typeof body.sid !== 'string' || !SID.test(body.sid)) throw new ProviderError(name, 'UNUSABLE_BODY', 'unproven')
+    if (typeof body.sid !== 'string' || !TWILIO_SID.test(body.sid))
+      throw new ProviderError(name, 'UNUSABLE_BODY', 'unproven')
     return { ...body, sid: body.sid }
   }
 

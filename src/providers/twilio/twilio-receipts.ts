@@ -3,12 +3,13 @@ import type { DeliveryStatus } from '../../domain/challenge.ts'
 import type { ReceiptReader } from '../receipt-reader.ts'
 import { callIn } from '../webhook-url.ts'
 import { spokenTwiml } from './speech.ts'
+import { TWILIO_SID } from './twilio-sid.ts'
 
 export interface TwilioReceiptsConfig {
   accountSid: string
   /** By name; several while one is rotated. */
   authTokens: Readonly<Record<string, string>>
-  /** What Twilio was told, without path: signatures are over the whole URL, and headers may say anything. */
+  /** The URL given to Twilio, without path: signatures are over the whole URL, and headers can be forged. */
   publicUrl: string
 }
 
@@ -27,8 +28,8 @@ const MESSAGE_STATUS: Record<string, DeliveryStatus> = {
 }
 
 /**
- * https://www.twilio.com/docs/voice/api/call-resource#call-status-values: whoever answers is asked for a key first, so a
- * call that is over has delivered nothing unless the key was pressed before.
+ * https://www.twilio.com/docs/voice/api/call-resource#call-status-values. A call asks for a key first, so one
+ * that is over has delivered nothing unless the key was pressed before.
  */
 const CALL_STATUS: Record<string, DeliveryStatus> = {
   queued: 'ACCEPTED',
@@ -48,7 +49,7 @@ const CALL_STATUS: Record<string, DeliveryStatus> = {
  */
 export const TWILIO_RETRIES = '#rc=5&rp=all'
 
-/** The key that has the code said. */
+/** The key that makes the call say the code. */
 const KEY_STATUS: Record<string, DeliveryStatus> = { 'key-1': 'DELIVERED' }
 
 export const TWILIO_MESSAGES_PATH = '/webhooks/twilio/messages'
@@ -96,7 +97,7 @@ function twilioReceipts(
       const form = Object.fromEntries(params)
       // Twilio signs the URL without the fragment, which its documentation does not promise.
       const urls = [publicUrl + target, publicUrl + target + TWILIO_RETRIES]
-      // Before anything that costs more: nobody but Twilio gets beyond it.
+      // Checked before anything that costs more, so that only Twilio can cause that cost.
       const keyName = Object.keys(authTokens).find((name) => {
         const token = authTokens[name]
         return token && urls.some((url) => twilio.validateRequest(token, signature, url, form))
@@ -109,7 +110,7 @@ function twilioReceipts(
         keyName !== undefined &&
         isUnambiguous(params) &&
         params.get('AccountSid') === accountSid &&
-        SID.test(providerChallengeId) &&
+        TWILIO_SID.test(providerChallengeId) &&
         STATUS.test(vendorStatus) &&
         (errorCode === null || ERROR_CODE.test(errorCode))
       if (!isOurs) return undefined
@@ -126,7 +127,6 @@ function twilioReceipts(
   }
 }
 
-const SID = /^[A-Z]{2}[0-9a-f]{32}$/
 const STATUS = /^(?:[a-z-]{1,40}|key-[0-9*#])$/
 const ERROR_CODE = /^[0-9]{0,6}$/
 /** Twilio sends some twenty. */

@@ -1,6 +1,6 @@
 import { matching, type Rule, type SettingReader } from '../../settings.ts'
 
-/** Each region's edge: a host that names the region alone is no longer served. */
+/** The edge of each region: a host that names the region alone is no longer served. */
 const EDGES: Readonly<Record<string, string>> = {
   au1: 'sydney',
   br1: 'sao-paulo',
@@ -14,8 +14,8 @@ const EDGES: Readonly<Record<string, string>> = {
 }
 
 /**
- * Where Twilio's API is, without a slash or the API's version at its end: TWILIO_API_URL, or the host of TWILIO_EDGE and
- * TWILIO_REGION, of which either may be missing.
+ * Returns where Twilio's API is, without a slash or the API's version at its end: TWILIO_API_URL, or the host that TWILIO_EDGE
+ * and TWILIO_REGION name, either of which may be unset. Adds what is wrong to `problems`.
  * https://www.twilio.com/docs/global-infrastructure/using-the-twilio-rest-api-in-a-non-us-region
  */
 export function readTwilioUrl(setting: SettingReader, url: Rule<string>, problems: string[]): string {

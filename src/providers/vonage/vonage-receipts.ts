@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { jwtVerify } from 'jose'
 import { validate as isUuid } from 'uuid'
 import type { DeliveryStatus } from '../../domain/challenge.ts'
-import { isObject } from '../http-exchange.ts'
+import { isObject, jsonIn } from '../http-exchange.ts'
 import type { ReceiptReader } from '../receipt-reader.ts'
 
 export interface VonageReceiptsConfig {
@@ -20,7 +20,8 @@ const STATUS: Record<string, DeliveryStatus> = {
 }
 
 export const VONAGE_MESSAGES_PATH = '/webhooks/vonage/messages'
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+/** Vonage's id of a message. */
+export const MESSAGE_UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 const WORD = /^[a-z_-]{1,40}$/
 /** RFC 7807 has a URL there; Vonage's code is its fragment or the title. */
 const CODE = /(?:#|^)([\w-]{1,64})$/
@@ -47,10 +48,11 @@ export function vonageReceipts({ apiKey, signatureSecret }: VonageReceiptsConfig
       )
       const hash = createHash('sha256').update(rawBody).digest('hex')
       if (!claims || claims.payload_hash !== hash || claims.api_key !== apiKey) return undefined
-      const body = parse(rawBody)
+      const body = jsonIn(rawBody.toString())
       const { message_uuid: id, status, client_ref: reference, error } = body
       const [challengeId = '', attempt = '', ...rest] = typeof reference === 'string' ? reference.split('.') : []
-      if (typeof id !== 'string' || !UUID.test(id) || typeof status !== 'string' || !WORD.test(status)) return undefined
+      if (typeof id !== 'string' || !MESSAGE_UUID.test(id) || typeof status !== 'string' || !WORD.test(status))
+        return undefined
       if (!isUuid(challengeId) || !/^[1-9][0-9]{0,2}$/.test(attempt) || rest.length > 0) return undefined
       return {
         challengeId,
@@ -80,13 +82,4 @@ function codeOf(error: unknown): string | undefined {
   if (!isObject(error)) return undefined
   const [, code] = [error.type, error.title].map((text) => CODE.exec(String(text ?? ''))).find(Boolean) ?? []
   return code
-}
-
-function parse(body: Buffer): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(body.toString())
-    return isObject(value) ? value : {}
-  } catch {
-    return {}
-  }
 }

@@ -4,7 +4,7 @@ import { ProviderError, type SignatureProvider, secondsLeft } from '../provider.
 import { smsText } from '../texts.ts'
 import type { WebhookUrl } from '../webhook-url.ts'
 import { VONAGE_ERRORS } from './vonage-errors.ts'
-import { VONAGE_MESSAGES_PATH, vonageReference } from './vonage-receipts.ts'
+import { MESSAGE_UUID, VONAGE_MESSAGES_PATH, vonageReference } from './vonage-receipts.ts'
 
 export interface VonageSmsConfig {
   apiKey: string
@@ -26,7 +26,6 @@ const NAME = 'vonage-sms'
 
 /** RFC 7807 has a URL there; Vonage's code is its fragment. */
 const CODE = /#([0-9]{4}|[a-z-]{1,40})$/
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /** Vonage accepts 20 to 604,800 seconds, and by default keeps trying for 72 hours. */
 const MIN_TTL_SECONDS = 20
@@ -44,7 +43,7 @@ export function createVonageSms({
 }: VonageSmsConfig): SignatureProvider {
   const headers = { Authorization: basicAuth(apiKey, apiSecret), Accept: 'application/json' }
 
-  // Reports that nobody could check would be no proof.
+  // Receipts that we can't verify would prove nothing.
   const reports = signatureSecret === undefined ? undefined : webhookUrl
 
   return {
@@ -89,8 +88,8 @@ export function createVonageSms({
 }
 
 /**
- * Where Vonage tells an account's balance: for its own hosts, of every region, another one than takes messages
- * (https://developer.vonage.com/en/account/code-snippets/account-balance); for any other the same.
+ * Returns the base URL that reports the account's balance: for Vonage's own hosts, of every region, another host than the one
+ * that takes messages (https://developer.vonage.com/en/account/code-snippets/account-balance); for any other host, `apiUrl`.
  */
 export function accountUrl(apiUrl: string): string {
   return /\.(nexmo|vonage)\.com$/.test(new URL(apiUrl).hostname) ? 'https://rest.nexmo.com' : apiUrl
@@ -102,7 +101,7 @@ function messageUuid(answer: HttpAnswer): string {
     const code = typeof type === 'string' ? CODE.exec(type)?.[1] : undefined
     throw refusal(NAME, answer, code, VONAGE_ERRORS)
   }
-  if (typeof id !== 'string' || !UUID.test(id)) throw new ProviderError(NAME, 'UNUSABLE_BODY', 'unproven')
+  if (typeof id !== 'string' || !MESSAGE_UUID.test(id)) throw new ProviderError(NAME, 'UNUSABLE_BODY', 'unproven')
   return id
 }
 

@@ -1,6 +1,6 @@
 import { isObject } from '../http.ts'
 
-/** Why FCM would not send; the status is 400 unless told. */
+/** Why FCM would not send; the status is 400 by default. */
 export interface PushRefusal {
   status?: number
   message: string

@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http'
 import type { SimulatedMessage } from '../dialect.ts'
 import { renderPhones } from './phone-page.ts'
 
-/** What tells open pages of changes. */
+/** Sends changes to the open pages. */
 export interface PhoneEvents {
   /** Where the messages are now; another one after each change, and for each start of the sandbox. */
   readonly position: string
@@ -12,9 +12,9 @@ export interface PhoneEvents {
    * answered. A client from another position is told to look at the page again first.
    */
   open(response: ServerResponse, since: string): boolean
-  /** Tells that a message is new or has another status. */
+  /** Sends a message that is new or has another status. */
   tell(message: SimulatedMessage): void
-  /** Tells that everything is to be looked at again. */
+  /** Makes every page load everything again. */
   tellAll(): void
 }
 

@@ -1,7 +1,7 @@
 import type { SimulatedMessage } from '../dialect.ts'
 import { PROVIDERS } from '../simulated-vendors.ts'
 
-/** What somebody who holds the phone gets of a message. */
+/** A message as the phone shows it. */
 export interface Shown {
   kind: string
   /** What is read or heard, the code in it. */
@@ -29,13 +29,13 @@ const TONES: Record<string, Shown['tone']> = {
 /** Six digits, or, as a voice says them, six with spaces between. */
 const CODE = /(?<!\d)(?:\d{6}|\d(?: \d){5})(?!\d)/g
 
-/** What a message shows. */
+/** Returns what the phone shows of a message. */
 export function shown({ provider, body, status }: SimulatedMessage): Shown {
   const { kind = '', shows } = PROVIDERS.get(provider) ?? {}
   const text = shows?.(body) ?? body
   // The last one: the payee, whose name may be made of digits, comes before the code.
   const code = text.match(CODE)?.at(-1)
-  // A call that is over has told its code, or nobody wanted to hear it.
+  // A call that ended without a code: no key was pressed.
   const tone = status === 'completed' && !code ? 'bad' : (TONES[status] ?? 'open')
   return { kind, text, code, tone }
 }

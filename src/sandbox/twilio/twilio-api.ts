@@ -141,7 +141,7 @@ export function twilioApi({ accountSid, authToken, apiKey }: TwilioAccount): Dia
   }
 }
 
-/** An error as Twilio tells it, its code also in a header: https://www.twilio.com/docs/usage/twilios-response */
+/** An error as Twilio reports it, its code also in a header: https://www.twilio.com/docs/usage/twilios-response */
 function error(status: number, wanted: number | string | undefined, message: string): Answer {
   const code = typeof wanted === 'number' ? wanted : generalCode(status)
   return {
@@ -165,7 +165,7 @@ function generalCode(status: number): number {
   return { 400: 20001, 401: 20003, 405: 20004 }[status] ?? 20_000 + status
 }
 
-/** The Account resource, as far as it tells whether the account may send: https://www.twilio.com/docs/iam/api/account */
+/** The part of the Account resource that shows if the account may send: https://www.twilio.com/docs/iam/api/account */
 function accountResource(accountSid: string) {
   return { sid: accountSid, friendly_name: 'Sandbox', status: 'active', type: 'Full' }
 }

@@ -95,7 +95,7 @@ export function callReceipts(account: TwilioAccount, form: URLSearchParams, sid:
 }
 
 /**
- * By the overrides in the callback's fragment, `rc` times after what `rp` names; unless told, once when nobody listens:
+ * Retries follow the overrides in the callback's fragment: `rc` times after what `rp` names; by default once if nothing listens:
  * https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
  */
 function retriesOf(callback: string | null | undefined): ReceiptPlan['isRetried'] {

@@ -1,6 +1,6 @@
 import { textOfTwiml } from './twiml.ts'
 
-/** Why Twilio would not send; the status is 400 unless told. */
+/** Why Twilio would not send; the status is 400 by default. */
 export interface Refusal {
   code: number
   message: string
