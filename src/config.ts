@@ -1,4 +1,3 @@
-import { parseDatabaseUrl } from './domain/database-url.ts'
 import {
   hasCredentials,
   missingVendorSecrets,
@@ -8,9 +7,9 @@ import {
 } from './providers/read-vendors.ts'
 import type { Vendor } from './providers/vendor.ts'
 import { VENDORS } from './providers/vendors.ts'
-import { isLocalDatabase, isOpenToOthers } from './secrets/database-tls.ts'
+import { isLocalDatabase, readDatabaseUrl } from './secrets/database-tls.ts'
 import { environmentSecrets } from './secrets/environment.ts'
-import { KEY, KEY_RING } from './secrets/key-rules.ts'
+import { readKeys } from './secrets/key-rules.ts'
 import type { SecretPlace, SecretSource } from './secrets/secret-source.ts'
 import { DATABASE_LISTEN_URL, DATABASE_URL, KEY_SECRETS, type Secrets } from './secrets/secrets.ts'
 import { vaultSecrets } from './secrets/vault.ts'
@@ -19,7 +18,6 @@ import {
   httpUrl,
   matching,
   oneOf,
-  type Rule,
   type SettingReader,
   seconds,
   settingReader,
@@ -92,19 +90,12 @@ export class ConfigError extends Error {
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
-const NO_TLS =
-  'must have sslmode=verify-full or verify-ca with NODE_ENV=production, unless the database is on loopback or a Unix socket; DATABASE_TLS=off takes it as it is'
 const NO_ENV =
   'NODE_ENV: must be set with DATABASE_URL on another machine and no credentials of any vendor: production, or development for the sandbox in their place'
 
 const PORT = wholeNumber(0, 65_535)
 const HOST = matching(/^[\w.:%-]+$/, 'a host name or an IP address')
 const DIRECTORY = matching(/^[^\0]+$/, 'a path')
-const POSTGRES_URL: Rule<string> = {
-  mustBe:
-    'a URL that starts with postgres:// or postgresql://, with a port for each host or one for all; target_session_attrs may be any, read-write or primary',
-  parse: (text) => (parseDatabaseUrl(text) ? text : undefined),
-}
 
 /**
  * Reads the settings, and the secrets from where SECRETS_SOURCE says; `openSource` is that place when it was read before.
@@ -165,18 +156,14 @@ export async function loadConfig(
   }
 
   const secret = settingReader(values, problems)
-  const databaseUrl = readDatabaseUrl('DATABASE_URL', secret, needsTls, problems)
-  const databaseListenUrl = readDatabaseUrl('DATABASE_LISTEN_URL', secret, needsTls, problems)
+  const databaseUrl = readDatabaseUrl(DATABASE_URL.name, secret, needsTls, problems)
+  const databaseListenUrl = readDatabaseUrl(DATABASE_LISTEN_URL.name, secret, needsTls, problems)
   // With NODE_ENV and the credentials forgotten, codes would be shown on the sandbox's page and no customer would get one.
   if (databaseUrl && !env.NODE_ENV && isWithoutVendors && !isLocalDatabase(databaseUrl)) problems.push(NO_ENV)
   const configured = readVendors(vendors, { setting, secret, production, problems })
-  const code = secret('CODE_KEYS', KEY_RING, undefined)
-  const pii = secret('PII_KEYS', KEY_RING, undefined)
-  const index = secret('INDEX_KEY', KEY, undefined)
+  const keys = readKeys(secret)
 
   if (problems.length > 0) throw new ConfigError(problems)
-  // Nothing is wrong, so each group is here whole or not at all.
-  const keys = code && pii && index ? { code, pii, index } : undefined
   const secretsRefreshMs = Math.max(1_000, Math.min(settings.secretsRefreshMs, found.againWithinMs))
   const retentionMs = retentionDays && retentionDays * 24 * 3_600_000
   // The environment of a running process never changes.
@@ -202,7 +189,7 @@ export async function loadDatabaseConfig(env: Env, signal: AbortSignal): Promise
   problems.push(...found.problems)
   const missing = settings.production && found.missing.DATABASE_URL
   if (missing) problems.push(`DATABASE_URL: is required with NODE_ENV=production; ${missing}`)
-  const databaseUrl = readDatabaseUrl('DATABASE_URL', settingReader(found.values, problems), needsTls, problems)
+  const databaseUrl = readDatabaseUrl(DATABASE_URL.name, settingReader(found.values, problems), needsTls, problems)
   if (problems.length > 0) throw new ConfigError(problems)
   return { ...settings, databaseUrl }
 }
@@ -216,18 +203,6 @@ function basicSettings(setting: SettingReader) {
     dataDir: setting('DATA_DIR', DIRECTORY, '.data'),
     databasePooler: setting('DATABASE_POOLER', oneOf('none', 'transaction'), 'none'),
   }
-}
-
-/** With `needsTls`, a server that could be another one, or be listened to on the way, is a problem. */
-function readDatabaseUrl(
-  name: 'DATABASE_URL' | 'DATABASE_LISTEN_URL',
-  secret: SettingReader,
-  needsTls: boolean,
-  problems: string[],
-): string | undefined {
-  const url = secret(name, POSTGRES_URL, undefined)
-  if (url && needsTls && isOpenToOthers(url)) problems.push(`${name}: ${NO_TLS}`)
-  return url
 }
 
 function noVendor(vendors: readonly Vendor[]): string {

@@ -6,8 +6,8 @@ import { KEY, KEY_RING } from '../secrets/key-rules.ts'
 import { parseJson } from '../settings.ts'
 
 /**
- * Returns the keys kept in `keys.json` of the data directory, made on first use. They suit the embedded database only: a replica
- * with another data directory has other keys.
+ * Returns the keys kept in `keys.json` of the data directory, made on first use. They suit the embedded database only: a
+ * replica with another data directory has other keys.
  * @throws Error naming the file when it can't be read, made or understood; a file that is there is never overwritten.
  */
 export async function loadOrCreateLocalKeys(dataDir: string): Promise<Keys> {

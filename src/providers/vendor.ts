@@ -39,7 +39,9 @@ export interface VendorMeans {
   readonly piiKeys: () => KeyRing
 }
 
-/** Everything that the service knows of a vendor. `Values` are its secrets' values, `Config` is what its providers are made of. */
+/**
+ * Everything that the service knows of a vendor. `Values` are its secrets' values, `Config` is what its providers are made of.
+ */
 interface VendorOf<Values, Config> {
   /** As in the folder's name, in Vault's path and at the beginning of its providers' names. */
   readonly name: string

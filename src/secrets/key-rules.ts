@@ -1,5 +1,5 @@
-import type { KeyRing } from '../domain/keys.ts'
-import type { Rule } from '../settings.ts'
+import type { KeyRing, Keys } from '../domain/keys.ts'
+import type { Rule, SettingReader } from '../settings.ts'
 
 export const KEY: Rule<Buffer> = { mustBe: 'a key of 32 bytes in base64', parse: parseKey }
 
@@ -7,6 +7,14 @@ export const KEY_RING: Rule<KeyRing> = {
   mustBe:
     'id:key pairs separated by commas, the current one first: each id once, of 1 to 32 letters, digits, _ or -; each key 32 bytes in base64',
   parse: parseKeyRing,
+}
+
+/** Reads CODE_KEYS, PII_KEYS and INDEX_KEY. Returns undefined unless all of them are there and right. */
+export function readKeys(secret: SettingReader): Keys | undefined {
+  const code = secret('CODE_KEYS', KEY_RING, undefined)
+  const pii = secret('PII_KEYS', KEY_RING, undefined)
+  const index = secret('INDEX_KEY', KEY, undefined)
+  return code && pii && index ? { code, pii, index } : undefined
 }
 
 function parseKey(text: string): Buffer | undefined {
