@@ -12,7 +12,7 @@ import { findTrailerError, setTrailerStatus } from '@connectrpc/connect/protocol
 import { v7 as uuidv7 } from 'uuid'
 import type { Context } from '../context.ts'
 import { AppError, overloaded } from '../errors.ts'
-import { internalError, toConnectError } from './errors.ts'
+import { internalError, toConnectError } from './wire-errors.ts'
 
 /** What a call's log line tells beside method, code and time. */
 const CALL = createContextKey<Record<string, string>>({})

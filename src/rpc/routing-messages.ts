@@ -1,4 +1,4 @@
-import type { MessageInitShape } from '@bufbuild/protobuf'
+import type { MessageShape } from '@bufbuild/protobuf'
 import { durationFromMs } from '@bufbuild/protobuf/wkt'
 import {
   BreakerState,
@@ -12,9 +12,10 @@ import {
 import { Channel } from '../../gen/bank/signature/v1/signature_pb.ts'
 import type { Route } from '../domain/routing.ts'
 import type { ListedProvider } from '../usecases/list-providers.ts'
+import type { Filled } from './filled.ts'
 import { toTimestamp } from './times.ts'
 
-/** A version of the routing table as the contract shows it; its rows only where they are given. */
+/** Returns a version of the routing table as the contract shows it. `routes` is absent in lists of versions. */
 export function toRoutingTable({
   version,
   author,
@@ -27,17 +28,17 @@ export function toRoutingTable({
   reason: string
   publishedAt: Date
   routes?: Route[]
-}): MessageInitShape<typeof RoutingTableSchema> {
+}): Filled<MessageShape<typeof RoutingTableSchema>> {
   return { version, author, reason, publishTime: toTimestamp(publishedAt), routes: routes.map(toRouteMessage) }
 }
 
-/** A row of the routing table as the contract shows it. */
+/** Returns a row of the routing table as the contract shows it. */
 export function toRouteMessage({
   priority,
   match,
   channels,
   fallbackOnUndelivered,
-}: Route): MessageInitShape<typeof RouteSchema> {
+}: Route): Filled<MessageShape<typeof RouteSchema>> {
   const { channel, country, callingPrefix, transactionType, customerSegment, amount, timeWindow } = match
   return {
     priority,
@@ -47,21 +48,21 @@ export function toRouteMessage({
       callingPrefix: callingPrefix ?? '',
       transactionType: transactionType ?? '',
       customerSegment: customerSegment ?? '',
-      ...(amount && { amount: { currencyCode: amount.currency, min: amount.min ?? '', max: amount.max ?? '' } }),
-      ...(timeWindow && { timeWindow: { ...timeWindow, weekdays: timeWindow.weekdays.map((day) => Weekday[day]) } }),
+      amount: amount ? { currencyCode: amount.currency, min: amount.min ?? '', max: amount.max ?? '' } : undefined,
+      timeWindow: timeWindow ? { ...timeWindow, weekdays: timeWindow.weekdays.map((day) => Weekday[day]) } : undefined,
     },
     channels: channels.map((step) => ({ channel: Channel[step.channel], providers: step.providers })),
     fallbackOnUndelivered: fallbackOnUndelivered ?? false,
   }
 }
 
-/** A provider as the contract shows it. */
-export function toProvider(provider: ListedProvider): MessageInitShape<typeof ProviderSchema> {
+/** Returns a provider as the contract shows it. */
+export function toProvider(provider: ListedProvider): Filled<MessageShape<typeof ProviderSchema>> {
   const { name, channel, killSwitch, breaker, available, recent } = provider
   return {
     name,
     channel: Channel[channel],
-    ...(killSwitch && { killSwitch: toProviderSwitch(killSwitch, provider.isPaused) }),
+    killSwitch: killSwitch ? toProviderSwitch(killSwitch, provider.isPaused) : undefined,
     breakerState: BreakerState[breaker === 'OFF' ? 'UNSPECIFIED' : breaker],
     available,
     recentCalls: {
@@ -74,14 +75,14 @@ export function toProvider(provider: ListedProvider): MessageInitShape<typeof Pr
   }
 }
 
-/** What operators said of a provider as the contract shows it. */
+/** Returns the latest switch of a provider as the contract shows it. */
 export function toProviderSwitch(
   { pausedUntil, author, reason, setAt }: NonNullable<ListedProvider['killSwitch']>,
   isPaused: boolean,
-): MessageInitShape<typeof ProviderSwitchSchema> {
+): Filled<MessageShape<typeof ProviderSwitchSchema>> {
   return {
     state: ProviderState[isPaused ? 'PAUSED' : 'ENABLED'],
-    ...(pausedUntil && { pauseUntil: toTimestamp(pausedUntil) }),
+    pauseUntil: pausedUntil ? toTimestamp(pausedUntil) : undefined,
     author,
     reason,
     setTime: toTimestamp(setAt),

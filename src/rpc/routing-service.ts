@@ -1,4 +1,3 @@
-import type { ServiceImpl } from '@connectrpc/connect'
 import type { RoutingService } from '../../gen/bank/signature/v1/routing_pb.ts'
 import { Channel, PassReason } from '../../gen/bank/signature/v1/signature_pb.ts'
 import type { Context } from '../context.ts'
@@ -11,7 +10,9 @@ import { publishRoutingTable } from '../usecases/publish-routing-table.ts'
 import { rollBackRoutingTable } from '../usecases/roll-back-routing-table.ts'
 import { setProviderState } from '../usecases/set-provider-state.ts'
 import { simulateRoutingTable } from '../usecases/simulate-routing-table.ts'
+import type { FilledService } from './filled.ts'
 import { noteCall } from './observe.ts'
+import { toProvider, toProviderSwitch, toRouteMessage, toRoutingTable } from './routing-messages.ts'
 import {
   parseExplain,
   parseListVersions,
@@ -20,11 +21,10 @@ import {
   parseSetState,
   parseSimulate,
   parseVersion,
-} from './parse-routing.ts'
-import { toProvider, toProviderSwitch, toRouteMessage, toRoutingTable } from './routing-messages.ts'
+} from './routing-requests.ts'
 
 /** The operators' service over the use cases. */
-export function routingService(ctx: Context): ServiceImpl<typeof RoutingService> {
+export function routingService(ctx: Context): FilledService<typeof RoutingService> {
   let isSimulating = false
   return {
     async getRoutingTable({ version }) {
@@ -48,7 +48,7 @@ export function routingService(ctx: Context): ServiceImpl<typeof RoutingService>
       const { version, route, providers, unmet } = await explainRoute(ctx, parseExplain(request))
       return {
         version,
-        ...(route && { route: toRouteMessage(route) }),
+        route: route && toRouteMessage(route),
         providers: providers.map(({ provider, channel, passReason }) => ({
           provider,
           channel: Channel[channel],

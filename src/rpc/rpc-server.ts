@@ -8,13 +8,13 @@ import { SignatureService } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { Health } from '../../gen/health/v1/health_pb.ts'
 import type { Context } from '../context.ts'
 import { limitConnections } from './connections.ts'
-import { toConnectError } from './errors.ts'
 import { createHealth } from './health.ts'
 import { observeCalls, refuseCalls, type StorageFailure, shuttingDown, translateErrors } from './observe.ts'
 import { addReflection } from './reflection.ts'
 import { routingService } from './routing-service.ts'
 import { MAX_MESSAGE_BYTES, MAX_STREAM_MS, serveRouter } from './serve-router.ts'
 import { signatureService } from './signature-service.ts'
+import { toConnectError } from './wire-errors.ts'
 
 export interface RpcServerConfig {
   host: string

@@ -6,9 +6,9 @@ import { RoutingService } from '../../gen/bank/signature/v1/routing_pb.ts'
 import type { Context } from '../context.ts'
 import { overloaded } from '../errors.ts'
 import { capDeadline } from './deadline.ts'
-import { toConnectError } from './errors.ts'
 import { createBodyReader } from './request-body.ts'
 import { answerTrailersOnly, refuse } from './trailers-only.ts'
+import { toConnectError } from './wire-errors.ts'
 
 /** What a routing table needs, and a page of a list. */
 export const MAX_MESSAGE_BYTES = 1024 * 1024

@@ -1,4 +1,3 @@
-import type { ServiceImpl } from '@connectrpc/connect'
 import { type SignatureService, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
 import type { Context } from '../context.ts'
 import { abortSignature } from '../usecases/abort-signature.ts'
@@ -9,15 +8,24 @@ import { listSignatures } from '../usecases/list-signatures.ts'
 import { resendChallenge } from '../usecases/resend-challenge.ts'
 import { startSignature } from '../usecases/start-signature.ts'
 import { watchSignature } from '../usecases/watch-signature.ts'
-import { toChallenge, toSignature, toTimelineEvent } from './messages.ts'
+import type { FilledService } from './filled.ts'
 import { noteCall } from './observe.ts'
-import { parseAbort, parseComplete, parseId, parseList, parseResend, parseStart, parseWatch } from './parse-request.ts'
+import { toChallenge, toSignature, toTimelineEvent } from './signature-messages.ts'
+import {
+  parseAbort,
+  parseComplete,
+  parseId,
+  parseList,
+  parseResend,
+  parseStart,
+  parseWatch,
+} from './signature-requests.ts'
 
 /** Until callers are known by their certificates. */
 const CALLER = 'anonymous'
 
 /** The contract's service over the use cases. */
-export function signatureService(ctx: Context): ServiceImpl<typeof SignatureService> {
+export function signatureService(ctx: Context): FilledService<typeof SignatureService> {
   return {
     async startSignature(request, { signal, timeoutMs, values }) {
       const timeLeftMs = timeoutMs() ?? Number.POSITIVE_INFINITY

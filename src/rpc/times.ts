@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf'
 import { type Timestamp, TimestampSchema, timestampFromMs } from '@bufbuild/protobuf/wkt'
-import type { Check } from './parse.ts'
+import type { Check } from './request-fields.ts'
 
 /** The years 1 to 9999: https://protobuf.dev/reference/protobuf/google.protobuf/#timestamp */
 const FIRST_SECOND = -62_135_596_800

@@ -14,7 +14,7 @@ import {
 } from '../../gen/bank/signature/v1/signature_pb.ts'
 import type { Challenge } from '../../src/domain/challenge.ts'
 import type { TimelineEvent } from '../../src/domain/signature.ts'
-import { toChallenge, toTimelineEvent } from '../../src/rpc/messages.ts'
+import { toChallenge, toTimelineEvent } from '../../src/rpc/signature-messages.ts'
 
 const challenge: Challenge = {
   id: '0198b4f2-0000-7000-8000-000000000001',

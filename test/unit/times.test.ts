@@ -2,7 +2,7 @@ import { create, fromBinary, toBinary, toJson } from '@bufbuild/protobuf'
 import { TimestampSchema } from '@bufbuild/protobuf/wkt'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { parse } from '../../src/rpc/parse.ts'
+import { parse } from '../../src/rpc/request-fields.ts'
 import { timeIn, toTimestamp } from '../../src/rpc/times.ts'
 
 const FIRST = -62_135_596_800n

@@ -17,7 +17,7 @@ import { WEEKDAYS, type Weekday } from '../domain/time-window.ts'
 import type { ExplainRoute } from '../usecases/explain-route.ts'
 import type { PublishRoutingTable } from '../usecases/publish-routing-table.ts'
 import type { SetProviderState } from '../usecases/set-provider-state.ts'
-import { CHANNEL_NAMES, type Check, channel, parse, phone, text, transaction } from './parse.ts'
+import { CHANNEL_NAMES, type Check, channel, parse, phone, text, transaction } from './request-fields.ts'
 import { timeIn } from './times.ts'
 
 type Providers = Pick<Context, 'providers'>
@@ -87,11 +87,9 @@ export function parseSimulate({ routes, signatures }: SimulateRoutingTableReques
 }
 
 /** Reads a SetProviderStateRequest. Throws INVALID_FIELD with every wrong field. */
-export function parseSetState(
-  { provider, state, pauseUntil, ...request }: SetProviderStateRequest,
-  { providers }: Pick<Context, 'providers'>,
-): SetProviderState {
+export function parseSetState(request: SetProviderStateRequest, { providers }: Providers): SetProviderState {
   return parse((check) => {
+    const { provider, state, pauseUntil } = request
     const paused = state === ProviderState.PAUSED
     const until = timeIn(check, 'pause_until', pauseUntil)
     check('state', state, paused || state === ProviderState.ENABLED, 'must be ENABLED or PAUSED')

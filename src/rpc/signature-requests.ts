@@ -16,7 +16,7 @@ import type { ListSignatures } from '../usecases/list-signatures.ts'
 import type { ResendChallenge } from '../usecases/resend-challenge.ts'
 import type { StartSignature } from '../usecases/start-signature.ts'
 import type { WatchSignature } from '../usecases/watch-signature.ts'
-import { channel, locale, parse, phone, text, transaction, uuid } from './parse.ts'
+import { channel, locale, parse, phone, text, transaction, uuid } from './request-fields.ts'
 import { timeIn } from './times.ts'
 
 /** Reads a StartSignatureRequest. Throws INVALID_FIELD with every wrong field. */
