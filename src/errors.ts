@@ -30,18 +30,21 @@ export interface FieldViolation {
   description: string
 }
 
-/** More about an {@link AppError}. None of it may hold a code, a phone number or a credential: callers and logs see it. */
+/** More about an {@link AppError}. Callers and logs see it, so it may hold no code, phone number or credential. */
 export interface ErrorDetails {
   /** Goes into ErrorInfo's metadata. */
   metadata?: Record<string, string>
   /** For INVALID_FIELD: every wrong field. */
   violations?: FieldViolation[]
-  /** How long to wait before trying again, where waiting helps. */
+  /** How long the caller should wait before it tries again. Becomes the RetryInfo. */
   retryAfterMs?: number
   cause?: unknown
 }
 
-/** Every refusal and failure that a caller is told of. Anything else that is thrown is a bug and reaches them as INTERNAL. */
+/** The contract promises a RetryInfo with these. */
+type PassingReason = 'OVERLOADED' | 'RESEND_TOO_SOON' | 'IDEMPOTENCY_IN_PROGRESS'
+
+/** A refusal or failure that the caller is told. Anything else that is thrown is a bug and reaches the caller as INTERNAL. */
 export class AppError extends Error {
   override readonly name = 'AppError'
   readonly reason: ErrorReason
@@ -49,6 +52,8 @@ export class AppError extends Error {
   readonly violations: FieldViolation[]
   readonly retryAfterMs: number | undefined
 
+  constructor(reason: PassingReason, message: string, details: ErrorDetails & { retryAfterMs: number })
+  constructor(reason: Exclude<ErrorReason, PassingReason>, message: string, details?: ErrorDetails)
   constructor(reason: ErrorReason, message: string, details: ErrorDetails = {}) {
     super(message, { cause: details.cause })
     this.reason = reason
@@ -58,16 +63,16 @@ export class AppError extends Error {
   }
 }
 
-/** The refusal of a call that came when too much is under way already. Nothing was done; waiting for a second helps. */
-export function overloaded(message: string): AppError {
-  return new AppError('OVERLOADED', message, { retryAfterMs: 1_000 })
+/** Returns the refusal of a call while too many others are under way. Nothing was done for it; the caller waits for 1 s. */
+export function overloaded(message: string, cause?: unknown): AppError {
+  return new AppError('OVERLOADED', message, { retryAfterMs: 1_000, cause })
 }
 
-/** Trailers carry errors, and gRPC for Java takes no more than 8 KiB of them: all in base64, and the message twice. */
+/** gRPC for Java takes up to 8 KiB of trailers. They hold the details in base64, and the message twice. */
 const MAX_TOLD_CHARACTERS = 2_400
 const MAX_NAMED_CHARACTERS = 1_200
 
-/** The refusal of a request with these wrong fields: as many as an error can carry, and how many more there are. */
+/** Returns the refusal of a request: its first violations, as many as an error can carry, and how many more there are. */
 export function invalidFields(violations: FieldViolation[]): AppError {
   const told = within(violations, MAX_TOLD_CHARACTERS)
   const named = within(violations, MAX_NAMED_CHARACTERS).map(({ field, description }) => `${field} ${description}`)
@@ -77,7 +82,7 @@ export function invalidFields(violations: FieldViolation[]): AppError {
   })
 }
 
-/** The first of them, as many as have so many characters together. */
+/** Returns the longest prefix of `violations` that fits into `characters`. */
 function within(violations: FieldViolation[], characters: number): FieldViolation[] {
   let left = characters
   const end = violations.findIndex(({ field, description }) => {

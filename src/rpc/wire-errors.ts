@@ -37,7 +37,9 @@ export function toConnectError(error: AppError): ConnectError {
   return new ConnectError(message, WIRE[reason], undefined, [
     { desc: ErrorInfoSchema, value: { reason, domain: DOMAIN, metadata } },
     ...(violations.length > 0 ? [{ desc: BadRequestSchema, value: { fieldViolations: violations } }] : []),
-    ...(retryAfterMs ? [{ desc: RetryInfoSchema, value: { retryDelay: durationFromMs(retryAfterMs) } }] : []),
+    ...(retryAfterMs !== undefined
+      ? [{ desc: RetryInfoSchema, value: { retryDelay: durationFromMs(retryAfterMs) } }]
+      : []),
   ])
 }
 

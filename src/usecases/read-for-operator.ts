@@ -1,9 +1,7 @@
 import type { Context } from '../context.ts'
 import type { Db } from '../db/database.ts'
 import { isStatementTimeout } from '../db/storage-errors.ts'
-import { AppError } from '../errors.ts'
-
-const RETRY_MS = 1_000
+import { overloaded } from '../errors.ts'
 
 /**
  * Reads on the few connections that operators have of their own. Throws OVERLOADED when too many reads wait for them, or
@@ -20,8 +18,4 @@ export async function readForOperator<T>(
     if (isStatementTimeout(error)) throw overloaded('the list took too long: narrow its filters, or try again', error)
     throw error
   }
-}
-
-function overloaded(message: string, cause?: unknown): AppError {
-  return new AppError('OVERLOADED', message, { retryAfterMs: RETRY_MS, cause })
 }
