@@ -21,7 +21,7 @@ export const file_bank_signature_v1_routing: GenFile = /*@__PURE__*/
  */
 export type GetRoutingTableRequest = Message<"bank.signature.v1.GetRoutingTableRequest"> & {
   /**
-   * The version to give; 0 is the one in force.
+   * The version to return. 0 is the version in force.
    *
    * @generated from field: int32 version = 1;
    */
@@ -40,7 +40,7 @@ export const GetRoutingTableRequestSchema: GenMessage<GetRoutingTableRequest> = 
  */
 export type GetRoutingTableResponse = Message<"bank.signature.v1.GetRoutingTableResponse"> & {
   /**
-   * The table.
+   * That version of the table.
    *
    * @generated from field: bank.signature.v1.RoutingTable routing_table = 1;
    */
@@ -59,14 +59,14 @@ export const GetRoutingTableResponseSchema: GenMessage<GetRoutingTableResponse> 
  */
 export type ListRoutingTableVersionsRequest = Message<"bank.signature.v1.ListRoutingTableVersionsRequest"> & {
   /**
-   * How many to list, up to 100; 0 is 50.
+   * How many versions to list, up to 100. 0 means 50.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * next_page_token of the page before; empty for the first.
+   * next_page_token of the page before. Empty for the first page.
    *
    * @generated from field: string page_token = 2;
    */
@@ -92,7 +92,7 @@ export type ListRoutingTableVersionsResponse = Message<"bank.signature.v1.ListRo
   versions: RoutingTable[];
 
   /**
-   * Asks for the next page. Empty on the last.
+   * Send it as page_token to get the next page. Empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -111,21 +111,21 @@ export const ListRoutingTableVersionsResponseSchema: GenMessage<ListRoutingTable
  */
 export type PublishRoutingTableRequest = Message<"bank.signature.v1.PublishRoutingTableRequest"> & {
   /**
-   * The version in force as you know it.
+   * The version that is in force as far as you know.
    *
    * @generated from field: int32 replaces_version = 1;
    */
   replacesVersion: number;
 
   /**
-   * Who publishes it: 1 to 128 characters.
+   * Who publishes it, for the record: 1 to 128 characters.
    *
    * @generated from field: string author = 2;
    */
   author: string;
 
   /**
-   * Why: 1 to 500 characters.
+   * Why, for the record: 1 to 500 characters.
    *
    * @generated from field: string reason = 3;
    */
@@ -170,28 +170,28 @@ export const PublishRoutingTableResponseSchema: GenMessage<PublishRoutingTableRe
  */
 export type RollBackRoutingTableRequest = Message<"bank.signature.v1.RollBackRoutingTableRequest"> & {
   /**
-   * The version whose rows come back.
+   * The version whose rows are put in force again.
    *
    * @generated from field: int32 version = 1;
    */
   version: number;
 
   /**
-   * The version in force as you know it.
+   * The version that is in force as far as you know.
    *
    * @generated from field: int32 replaces_version = 2;
    */
   replacesVersion: number;
 
   /**
-   * Who does it: 1 to 128 characters.
+   * Who does it, for the record: 1 to 128 characters.
    *
    * @generated from field: string author = 3;
    */
   author: string;
 
   /**
-   * Why: 1 to 500 characters.
+   * Why, for the record: 1 to 500 characters.
    *
    * @generated from field: string reason = 4;
    */
@@ -229,49 +229,49 @@ export const RollBackRoutingTableResponseSchema: GenMessage<RollBackRoutingTable
  */
 export type ExplainRouteRequest = Message<"bank.signature.v1.ExplainRouteRequest"> & {
   /**
-   * As in StartSignatureRequest.
+   * Same as in StartSignatureRequest.
    *
    * @generated from field: string phone_number = 1;
    */
   phoneNumber: string;
 
   /**
-   * As in StartSignatureRequest.
+   * Same as in StartSignatureRequest.
    *
    * @generated from field: bank.signature.v1.Transaction transaction = 2;
    */
   transaction?: Transaction | undefined;
 
   /**
-   * As in StartSignatureRequest.
+   * Same as in StartSignatureRequest.
    *
    * @generated from field: bank.signature.v1.Channel channel = 3;
    */
   channel: Channel;
 
   /**
-   * As in StartSignatureRequest.
+   * Same as in StartSignatureRequest.
    *
    * @generated from field: string customer_segment = 4;
    */
   customerSegment: string;
 
   /**
-   * Whether the request would come with a push token.
+   * True if the request would have a push_token.
    *
    * @generated from field: bool has_push_token = 5;
    */
   hasPushToken: boolean;
 
   /**
-   * When it would come; absent is now.
+   * When the request would come. Absent means now.
    *
    * @generated from field: google.protobuf.Timestamp time = 6;
    */
   time?: Timestamp | undefined;
 
   /**
-   * The version to ask; 0 is the one in force.
+   * The version to explain. 0 is the version in force.
    *
    * @generated from field: int32 version = 7;
    */
@@ -290,14 +290,14 @@ export const ExplainRouteRequestSchema: GenMessage<ExplainRouteRequest> = /*@__P
  */
 export type ExplainRouteResponse = Message<"bank.signature.v1.ExplainRouteResponse"> & {
   /**
-   * The version that was asked.
+   * The version that was explained.
    *
    * @generated from field: int32 version = 1;
    */
   version: number;
 
   /**
-   * The row that matches. Absent when none does: StartSignature would answer NO_ROUTE.
+   * The row that matches. Absent if none does: then StartSignature would answer NO_ROUTE.
    *
    * @generated from field: bank.signature.v1.Route route = 2;
    */
@@ -311,7 +311,7 @@ export type ExplainRouteResponse = Message<"bank.signature.v1.ExplainRouteRespon
   providers: RoutedProvider[];
 
   /**
-   * Each earlier row, and what of it does not hold.
+   * The rows before it, and which of their conditions do not hold.
    *
    * @generated from field: repeated bank.signature.v1.UnmetRoute unmet_routes = 4;
    */
@@ -337,7 +337,7 @@ export type SimulateRoutingTableRequest = Message<"bank.signature.v1.SimulateRou
   routes: Route[];
 
   /**
-   * How many of the latest signatures to try it on, up to 10,000; 0 is 1,000.
+   * How many of the latest signatures to try it on, up to 10,000. 0 means 1,000.
    *
    * @generated from field: int32 signatures = 2;
    */
@@ -363,14 +363,14 @@ export type SimulateRoutingTableResponse = Message<"bank.signature.v1.SimulateRo
   signatures: number;
 
   /**
-   * How many would go to the same provider as by the table in force.
+   * How many would go to the same provider as with the table in force.
    *
    * @generated from field: int32 unmoved = 2;
    */
   unmoved: number;
 
   /**
-   * The others, by where they go now and where they would go, most first.
+   * The other signatures, by the provider now and the provider with the draft. The largest group comes first.
    *
    * @generated from field: repeated bank.signature.v1.Move moves = 3;
    */
@@ -391,14 +391,14 @@ export const SimulateRoutingTableResponseSchema: GenMessage<SimulateRoutingTable
  */
 export type Move = Message<"bank.signature.v1.Move"> & {
   /**
-   * The provider that is first in line now. Empty: no row matches.
+   * The provider that is first in line now. Empty if no row matches.
    *
    * @generated from field: string from_provider = 1;
    */
   fromProvider: string;
 
   /**
-   * The provider that would be. Empty: no row would match.
+   * The provider that would be first in line. Empty if no row would match.
    *
    * @generated from field: string to_provider = 2;
    */
@@ -437,7 +437,7 @@ export const ListProvidersRequestSchema: GenMessage<ListProvidersRequest> = /*@_
  */
 export type ListProvidersResponse = Message<"bank.signature.v1.ListProvidersResponse"> & {
   /**
-   * By name.
+   * The providers, ordered by name.
    *
    * @generated from field: repeated bank.signature.v1.Provider providers = 1;
    */
@@ -470,21 +470,21 @@ export type SetProviderStateRequest = Message<"bank.signature.v1.SetProviderStat
   state: ProviderState;
 
   /**
-   * With PAUSED: until when, in the future by the database's clock.
+   * Until when it is paused, in the future by the database's clock. Required with PAUSED, refused with ENABLED.
    *
    * @generated from field: google.protobuf.Timestamp pause_until = 3;
    */
   pauseUntil?: Timestamp | undefined;
 
   /**
-   * Who does it: 1 to 128 characters.
+   * Who does it, for the record: 1 to 128 characters.
    *
    * @generated from field: string author = 4;
    */
   author: string;
 
   /**
-   * Why: 1 to 500 characters.
+   * Why, for the record: 1 to 500 characters.
    *
    * @generated from field: string reason = 5;
    */
@@ -503,7 +503,7 @@ export const SetProviderStateRequestSchema: GenMessage<SetProviderStateRequest> 
  */
 export type SetProviderStateResponse = Message<"bank.signature.v1.SetProviderStateResponse"> & {
   /**
-   * How it stands now.
+   * The switch as it is now.
    *
    * @generated from field: bank.signature.v1.ProviderSwitch kill_switch = 1;
    */
@@ -524,7 +524,7 @@ export const SetProviderStateResponseSchema: GenMessage<SetProviderStateResponse
  */
 export type RoutingTable = Message<"bank.signature.v1.RoutingTable"> & {
   /**
-   * Counts up from 1.
+   * 1 for the first version, counting up.
    *
    * @generated from field: int32 version = 1;
    */
@@ -538,21 +538,21 @@ export type RoutingTable = Message<"bank.signature.v1.RoutingTable"> & {
   author: string;
 
   /**
-   * Why.
+   * Why it was published.
    *
    * @generated from field: string reason = 3;
    */
   reason: string;
 
   /**
-   * When, by the database's clock.
+   * When it was published, by the database's clock.
    *
    * @generated from field: google.protobuf.Timestamp publish_time = 4;
    */
   publishTime?: Timestamp | undefined;
 
   /**
-   * Its rows, by priority. Left out of lists of versions.
+   * Its rows, ordered by priority. Empty in lists of versions.
    *
    * @generated from field: repeated bank.signature.v1.Route routes = 5;
    */
@@ -567,34 +567,34 @@ export const RoutingTableSchema: GenMessage<RoutingTable> = /*@__PURE__*/
   messageDesc(file_bank_signature_v1_routing, 17);
 
 /**
- * A row of the routing table. The first row that matches, by priority, decides.
+ * A row of the routing table. The first row that matches, in the order of priorities, decides.
  *
  * @generated from message bank.signature.v1.Route
  */
 export type Route = Message<"bank.signature.v1.Route"> & {
   /**
-   * The lowest is looked at first: 1 to 1,000,000, no two alike.
+   * Its place: 1 to 1,000,000. The row with the lowest number is looked at first. No two rows have the same.
    *
    * @generated from field: int32 priority = 1;
    */
   priority: number;
 
   /**
-   * What a request must be. Absent matches every request.
+   * The conditions for a request. Absent matches every request.
    *
    * @generated from field: bank.signature.v1.RouteMatch match = 2;
    */
   match?: RouteMatch | undefined;
 
   /**
-   * The channels to try, in order: 1 to 3, none twice. A request for a channel is served by the rows that begin with it.
+   * The channels to try, in this order: 1 to 3, none twice. Only rows that begin with a channel serve requests for it.
    *
    * @generated from field: repeated bank.signature.v1.ChannelStep channels = 3;
    */
   channels: ChannelStep[];
 
   /**
-   * Whether a message that the vendor reports as undelivered, while its code is still open, makes way for the next provider.
+   * True if the next provider is tried when the vendor reports a message as undelivered while its code is still valid.
    *
    * @generated from field: bool fallback_on_undelivered = 4;
    */
@@ -609,20 +609,21 @@ export const RouteSchema: GenMessage<Route> = /*@__PURE__*/
   messageDesc(file_bank_signature_v1_routing, 18);
 
 /**
- * What a request must be for a row to serve it. What is absent or empty matches anything.
+ * The conditions for a request, which must all hold. A field that is absent or empty matches anything.
  *
  * @generated from message bank.signature.v1.RouteMatch
  */
 export type RouteMatch = Message<"bank.signature.v1.RouteMatch"> & {
   /**
-   * The caller asked for this channel, which must be the row's first. Unspecified also serves those who asked for none.
+   * The caller asked for this channel. It must be the first channel of the row. Unspecified also matches callers who asked
+   * for none.
    *
    * @generated from field: bank.signature.v1.Channel channel = 1;
    */
   channel: Channel;
 
   /**
-   * The phone number's country, as ISO 3166-1 alpha-2, for example "ES". Not beside calling_prefix.
+   * The country of the phone number, as ISO 3166-1 alpha-2, for example "ES". Refused together with calling_prefix.
    *
    * @generated from field: string country = 2;
    */
@@ -636,28 +637,28 @@ export type RouteMatch = Message<"bank.signature.v1.RouteMatch"> & {
   callingPrefix: string;
 
   /**
-   * Transaction.transaction_type, exactly.
+   * The transaction has exactly this transaction_type.
    *
    * @generated from field: string transaction_type = 4;
    */
   transactionType: string;
 
   /**
-   * StartSignatureRequest.customer_segment, exactly.
+   * The request has exactly this customer_segment.
    *
    * @generated from field: string customer_segment = 5;
    */
   customerSegment: string;
 
   /**
-   * The transaction's amount.
+   * The amount of the transaction is in this range.
    *
    * @generated from field: bank.signature.v1.AmountRange amount = 6;
    */
   amount?: AmountRange | undefined;
 
   /**
-   * When the request comes.
+   * The request comes in these hours.
    *
    * @generated from field: bank.signature.v1.TimeWindow time_window = 7;
    */
@@ -685,14 +686,14 @@ export type AmountRange = Message<"bank.signature.v1.AmountRange"> & {
   currencyCode: string;
 
   /**
-   * The least amount, as a decimal number, for example "1000" or "0.01". Empty is no bound.
+   * The lowest amount, as a decimal number, for example "1000" or "0.01". Empty means no bound.
    *
    * @generated from field: string min = 2;
    */
   min: string;
 
   /**
-   * The greatest amount. Empty is no bound.
+   * The highest amount, written the same way. Empty means no bound.
    *
    * @generated from field: string max = 3;
    */
@@ -713,28 +714,28 @@ export const AmountRangeSchema: GenMessage<AmountRange> = /*@__PURE__*/
  */
 export type TimeWindow = Message<"bank.signature.v1.TimeWindow"> & {
   /**
-   * HH:MM, included.
+   * The first minute, as HH:MM.
    *
    * @generated from field: string start = 1;
    */
   start: string;
 
   /**
-   * HH:MM, not included. At or before the start, it is on the next day.
+   * The minute after the last one, as HH:MM. If it is not after start, it is on the next day.
    *
    * @generated from field: string end = 2;
    */
   end: string;
 
   /**
-   * IANA name, for example "Europe/Madrid".
+   * The time zone of both, by its IANA name, for example "Europe/Madrid".
    *
    * @generated from field: string time_zone = 3;
    */
   timeZone: string;
 
   /**
-   * The days on which it begins. None means every day.
+   * The days on which the window begins, each named once. Empty means every day.
    *
    * @generated from field: repeated bank.signature.v1.Weekday weekdays = 4;
    */
@@ -749,7 +750,7 @@ export const TimeWindowSchema: GenMessage<TimeWindow> = /*@__PURE__*/
   messageDesc(file_bank_signature_v1_routing, 21);
 
 /**
- * The providers of one channel.
+ * A channel of a row, with its providers.
  *
  * @generated from message bank.signature.v1.ChannelStep
  */
@@ -762,7 +763,7 @@ export type ChannelStep = Message<"bank.signature.v1.ChannelStep"> & {
   channel: Channel;
 
   /**
-   * Its providers: 1 to 10, none twice. One is drawn by weight and tried first, then the others in this order.
+   * Its providers: 1 to 10, none twice. One of them is drawn by weight and tried first, then the others in this order.
    *
    * @generated from field: repeated bank.signature.v1.WeightedProvider providers = 2;
    */
@@ -790,7 +791,7 @@ export type WeightedProvider = Message<"bank.signature.v1.WeightedProvider"> & {
   provider: string;
 
   /**
-   * How often it is tried first, in proportion to the others: 0 to 1,000. With 0 it only stands in for them.
+   * How often it is tried first, in proportion to the other weights: 0 to 1,000. With 0 it is only tried after others.
    *
    * @generated from field: int32 weight = 2;
    */
@@ -846,14 +847,14 @@ export const RoutedProviderSchema: GenMessage<RoutedProvider> = /*@__PURE__*/
  */
 export type UnmetRoute = Message<"bank.signature.v1.UnmetRoute"> & {
   /**
-   * Route.priority.
+   * Route.priority of the row.
    *
    * @generated from field: int32 priority = 1;
    */
   priority: number;
 
   /**
-   * What of it does not hold, for example "country: ES".
+   * The conditions that do not hold, for example "country: ES".
    *
    * @generated from field: repeated string unmet = 2;
    */
@@ -874,42 +875,42 @@ export const UnmetRouteSchema: GenMessage<UnmetRoute> = /*@__PURE__*/
  */
 export type Provider = Message<"bank.signature.v1.Provider"> & {
   /**
-   * For example "twilio-sms", as rows name it.
+   * Its name in rows, for example "twilio-sms".
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * What it sends by.
+   * The channel that it sends over.
    *
    * @generated from field: bank.signature.v1.Channel channel = 2;
    */
   channel: Channel;
 
   /**
-   * Whether operators let it be used. Absent when they never set it, which means enabled.
+   * What operators last set. Absent if they never set anything: then the provider is enabled.
    *
    * @generated from field: bank.signature.v1.ProviderSwitch kill_switch = 3;
    */
   killSwitch?: ProviderSwitch | undefined;
 
   /**
-   * The circuit breaker of this replica.
+   * The state of this replica's circuit breaker for it.
    *
    * @generated from field: bank.signature.v1.BreakerState breaker_state = 4;
    */
   breakerState: BreakerState;
 
   /**
-   * Whether the provider answered within the last 10 s that it would serve us.
+   * True if the provider confirmed within the last 10 s that it serves us.
    *
    * @generated from field: bool available = 5;
    */
   available: boolean;
 
   /**
-   * This replica's calls of the last minutes.
+   * This replica's calls to it within the last minutes.
    *
    * @generated from field: bank.signature.v1.RecentCalls recent_calls = 6;
    */
@@ -924,27 +925,27 @@ export const ProviderSchema: GenMessage<Provider> = /*@__PURE__*/
   messageDesc(file_bank_signature_v1_routing, 26);
 
 /**
- * What operators last said of a provider.
+ * What operators last set for a provider.
  *
  * @generated from message bank.signature.v1.ProviderSwitch
  */
 export type ProviderSwitch = Message<"bank.signature.v1.ProviderSwitch"> & {
   /**
-   * ENABLED or PAUSED. A pause that is over counts as ENABLED.
+   * ENABLED or PAUSED. A pause that is over is shown as ENABLED.
    *
    * @generated from field: bank.signature.v1.ProviderState state = 1;
    */
   state: ProviderState;
 
   /**
-   * Until when it is paused.
+   * The end of the pause. Absent if the provider was enabled.
    *
    * @generated from field: google.protobuf.Timestamp pause_until = 2;
    */
   pauseUntil?: Timestamp | undefined;
 
   /**
-   * Who said it.
+   * Who set it.
    *
    * @generated from field: string author = 3;
    */
@@ -958,7 +959,7 @@ export type ProviderSwitch = Message<"bank.signature.v1.ProviderSwitch"> & {
   reason: string;
 
   /**
-   * When, by the database's clock.
+   * When it was set, by the database's clock.
    *
    * @generated from field: google.protobuf.Timestamp set_time = 5;
    */
@@ -973,42 +974,42 @@ export const ProviderSwitchSchema: GenMessage<ProviderSwitch> = /*@__PURE__*/
   messageDesc(file_bank_signature_v1_routing, 27);
 
 /**
- * Calls to a provider in a span of time up to now.
+ * Calls to a provider within a span of time that ends now.
  *
  * @generated from message bank.signature.v1.RecentCalls
  */
 export type RecentCalls = Message<"bank.signature.v1.RecentCalls"> & {
   /**
-   * The span.
+   * The length of the span.
    *
    * @generated from field: google.protobuf.Duration window = 1;
    */
   window?: Duration | undefined;
 
   /**
-   * How many calls ended in it.
+   * How many calls ended within it.
    *
    * @generated from field: int32 calls = 2;
    */
   calls: number;
 
   /**
-   * The part of them that failed, 0 to 1. A message that was refused for its recipient or for itself is no failure, nor is a
-   * call whose caller gave up.
+   * The share of them that failed, 0 to 1. Calls that were refused for their recipient or their text do not count as failed,
+   * and neither do calls whose caller gave up.
    *
    * @generated from field: double error_rate = 3;
    */
   errorRate: number;
 
   /**
-   * Half of the calls took no longer.
+   * The median duration of a call.
    *
    * @generated from field: google.protobuf.Duration median_latency = 4;
    */
   medianLatency?: Duration | undefined;
 
   /**
-   * 95 of 100 calls took no longer.
+   * The 95th percentile of the duration of a call.
    *
    * @generated from field: google.protobuf.Duration p95_latency = 5;
    */
@@ -1029,56 +1030,56 @@ export const RecentCallsSchema: GenMessage<RecentCalls> = /*@__PURE__*/
  */
 export const Weekday = {
   /**
-   * Not used.
+   * Not accepted.
    *
    * @generated from enum value: WEEKDAY_UNSPECIFIED = 0;
    */
   UNSPECIFIED: 0,
 
   /**
-   * The first day by ISO 8601.
+   * Monday, the first day by ISO 8601.
    *
    * @generated from enum value: WEEKDAY_MONDAY = 1;
    */
   MONDAY: 1,
 
   /**
-   * The second.
+   * Tuesday.
    *
    * @generated from enum value: WEEKDAY_TUESDAY = 2;
    */
   TUESDAY: 2,
 
   /**
-   * The third.
+   * Wednesday.
    *
    * @generated from enum value: WEEKDAY_WEDNESDAY = 3;
    */
   WEDNESDAY: 3,
 
   /**
-   * The fourth.
+   * Thursday.
    *
    * @generated from enum value: WEEKDAY_THURSDAY = 4;
    */
   THURSDAY: 4,
 
   /**
-   * The fifth.
+   * Friday.
    *
    * @generated from enum value: WEEKDAY_FRIDAY = 5;
    */
   FRIDAY: 5,
 
   /**
-   * The sixth.
+   * Saturday.
    *
    * @generated from enum value: WEEKDAY_SATURDAY = 6;
    */
   SATURDAY: 6,
 
   /**
-   * The last.
+   * Sunday.
    *
    * @generated from enum value: WEEKDAY_SUNDAY = 7;
    */
@@ -1099,27 +1100,27 @@ export const WeekdaySchema: GenEnum<Weekday> = /*@__PURE__*/
   enumDesc(file_bank_signature_v1_routing, 0);
 
 /**
- * Whether operators let a provider be used.
+ * What operators set for a provider.
  *
  * @generated from enum bank.signature.v1.ProviderState
  */
 export const ProviderState = {
   /**
-   * Not used.
+   * Not accepted.
    *
    * @generated from enum value: PROVIDER_STATE_UNSPECIFIED = 0;
    */
   UNSPECIFIED: 0,
 
   /**
-   * It may be used.
+   * The provider may be called.
    *
    * @generated from enum value: PROVIDER_STATE_ENABLED = 1;
    */
   ENABLED: 1,
 
   /**
-   * It isn't called.
+   * The provider is not called.
    *
    * @generated from enum value: PROVIDER_STATE_PAUSED = 2;
    */
@@ -1127,7 +1128,7 @@ export const ProviderState = {
 } as const;
 
 /**
- * Whether operators let a provider be used.
+ * What operators set for a provider.
  *
  * @generated from enum bank.signature.v1.ProviderState
  */
@@ -1140,7 +1141,7 @@ export const ProviderStateSchema: GenEnum<ProviderState> = /*@__PURE__*/
   enumDesc(file_bank_signature_v1_routing, 1);
 
 /**
- * How a circuit breaker stands.
+ * The state of a circuit breaker.
  *
  * @generated from enum bank.signature.v1.BreakerState
  */
@@ -1153,21 +1154,21 @@ export const BreakerState = {
   UNSPECIFIED: 0,
 
   /**
-   * Calls go through.
+   * The provider is called.
    *
    * @generated from enum value: BREAKER_STATE_CLOSED = 1;
    */
   CLOSED: 1,
 
   /**
-   * Too many calls failed: none is made for a while.
+   * Too many calls failed: the provider is not called for a while.
    *
    * @generated from enum value: BREAKER_STATE_OPEN = 2;
    */
   OPEN: 2,
 
   /**
-   * One call is trying whether it works again. It is one whose caller can wait for the provider's timeout.
+   * One call at a time tests if the provider works again: a call whose caller can wait for the provider's timeout.
    *
    * @generated from enum value: BREAKER_STATE_HALF_OPEN = 3;
    */
@@ -1175,7 +1176,7 @@ export const BreakerState = {
 } as const;
 
 /**
- * How a circuit breaker stands.
+ * The state of a circuit breaker.
  *
  * @generated from enum bank.signature.v1.BreakerState
  */
@@ -1190,15 +1191,15 @@ export const BreakerStateSchema: GenEnum<BreakerState> = /*@__PURE__*/
 /**
  * Steers which provider sends what, for operators.
  *
- * The routing table is published whole, in versions that never change. Every replica obeys a new version, and a provider
- * paused or enabled, within a second. Errors are told as by SignatureService, with the same reasons that any method may
- * answer.
+ * The routing table is published whole, in versions that never change. Every replica follows a new version, and a paused or
+ * enabled provider, within a second. Errors have the same form as those of SignatureService, and any method may answer the
+ * errors that any method of SignatureService may.
  *
  * @generated from service bank.signature.v1.RoutingService
  */
 export const RoutingService: GenService<{
   /**
-   * Gives the routing table in force, or any earlier version of it.
+   * Returns the routing table in force, or an earlier version of it.
    *
    * Errors:
    *   - NOT_FOUND, ROUTING_TABLE_NOT_FOUND: there is no such version.
@@ -1211,7 +1212,7 @@ export const RoutingService: GenService<{
     output: typeof GetRoutingTableResponseSchema;
   },
   /**
-   * Lists the versions of the routing table, newest first: who published each, when and why.
+   * Lists the versions of the routing table, newest first, with who published each, when and why.
    *
    * @generated from rpc bank.signature.v1.RoutingService.ListRoutingTableVersions
    */
@@ -1221,16 +1222,16 @@ export const RoutingService: GenService<{
     output: typeof ListRoutingTableVersionsResponseSchema;
   },
   /**
-   * Puts a new table in force in place of the one that you have seen. A table with problems is refused whole, and the
-   * old one stays in force.
+   * Puts a new table in force, in place of the version that you name. A table with problems is refused whole, and the
+   * version in force stays.
    *
    * Errors:
-   *   - INVALID_ARGUMENT, INVALID_FIELD: every problem at once, each by row and field, for example
-   *     "routes[3].channels[0].providers[1].provider". A row that an earlier one leaves nothing to is a problem too. Of
-   *     very many problems the last violation says how many more there are: an error has little room. No more than 100
-   *     are looked for.
-   *   - ABORTED, ROUTING_TABLE_CONFLICT: replaces_version isn't the version in force; the metadata has
-   *     current_version. Look at that one, then publish again.
+   *   - INVALID_ARGUMENT, INVALID_FIELD: the BadRequest names every problem by row and field, for example
+   *     "routes[3].channels[0].providers[1].provider". A row that can never be reached, because earlier rows serve
+   *     everything that it would, is a problem too. If there are more problems than an error has room for, the last
+   *     violation says how many more. The search ends after 100 problems.
+   *   - ABORTED, ROUTING_TABLE_CONFLICT: another version than replaces_version is in force. The metadata has
+   *     current_version. Read that version, then publish again.
    *
    * @generated from rpc bank.signature.v1.RoutingService.PublishRoutingTable
    */
@@ -1240,7 +1241,7 @@ export const RoutingService: GenService<{
     output: typeof PublishRoutingTableResponseSchema;
   },
   /**
-   * Puts the rows of an earlier version in force again, as a new version.
+   * Puts the rows of an earlier version in force again. They become a new version.
    *
    * Errors: those of PublishRoutingTable, and NOT_FOUND, ROUTING_TABLE_NOT_FOUND.
    *
@@ -1252,8 +1253,8 @@ export const RoutingService: GenService<{
     output: typeof RollBackRoutingTableResponseSchema;
   },
   /**
-   * Tells which row a transaction would take, which providers in which order, and why each earlier row does not match.
-   * Starts nothing and sends nothing.
+   * Returns the row that a transaction would take, its providers in the order in which they would be tried, and why each
+   * earlier row does not match. Starts nothing and sends nothing.
    *
    * Errors:
    *   - NOT_FOUND, ROUTING_TABLE_NOT_FOUND: there is no such version.
@@ -1266,12 +1267,12 @@ export const RoutingService: GenService<{
     output: typeof ExplainRouteResponseSchema;
   },
   /**
-   * Tries a draft against the latest signatures: how many would go to another provider than by the table in force.
-   * Who would be first in line is compared; pauses and circuit breakers are left aside. Puts nothing in force.
+   * Tries a draft on the latest signatures and counts how many would go to another provider than with the table in force.
+   * Only the first provider in line is compared, without regard to pauses and circuit breakers. Puts nothing in force.
    *
    * Errors:
-   *   - INVALID_ARGUMENT, INVALID_FIELD: as by PublishRoutingTable.
-   *   - UNAVAILABLE, OVERLOADED: the replica is busy with another simulation.
+   *   - INVALID_ARGUMENT, INVALID_FIELD: same as for PublishRoutingTable.
+   *   - UNAVAILABLE, OVERLOADED: the replica is busy with another simulation. Wait as RetryInfo says.
    *
    * @generated from rpc bank.signature.v1.RoutingService.SimulateRoutingTable
    */
@@ -1281,7 +1282,7 @@ export const RoutingService: GenService<{
     output: typeof SimulateRoutingTableResponseSchema;
   },
   /**
-   * Lists the providers with how they stand. Circuit breaker and figures are those of the replica that answers.
+   * Lists the providers and their state. Circuit breakers and figures are those of the replica that answers.
    *
    * @generated from rpc bank.signature.v1.RoutingService.ListProviders
    */
@@ -1291,8 +1292,8 @@ export const RoutingService: GenService<{
     output: typeof ListProvidersResponseSchema;
   },
   /**
-   * Pauses a provider until a time, or enables it again. A paused provider is called no more, not even for a delivery
-   * under way; its routes go on to the next provider.
+   * Pauses a provider until a given time, or enables it again. A paused provider is not called any more, not even for a
+   * delivery under way: its routes go on to the next provider.
    *
    * @generated from rpc bank.signature.v1.RoutingService.SetProviderState
    */
