@@ -9,26 +9,26 @@ export interface HttpServerConfig {
   port: number
 }
 
-/** The listener for vendors that report to the service. */
+/** The listener for the vendors' webhooks. */
 export interface HttpServer extends Listener {
-  /** From now on receipts are taken in; before, webhooks answer 503. */
+  /** Starts to record receipts. Until then webhooks answer 503. */
   serve(ctx: Context): void
 }
 
-/** Serves the vendors' webhooks. Disposing waits for what receipts that came have set off. */
+/** Serves the vendors' webhooks. Disposing waits for the fallbacks that receipts have started. */
 export async function startHttpServer({ host, port }: HttpServerConfig): Promise<HttpServer> {
   let serving: Context | undefined
 
   async function answer(request: IncomingMessage): Promise<Page> {
     const [path = ''] = (request.url ?? '').split('?', 1)
     if (path.startsWith('/webhooks/')) return webhook(request, path)
-    return plain(404, 'there are webhooks only')
+    return plain(404, 'only /webhooks/ is served here')
   }
 
   async function webhook(request: IncomingMessage, path: string): Promise<Page> {
     if (!serving) return plain(503, 'not ready')
     const reader = serving.receiptReaders.find((each) => each.path === path)
-    if (!reader) return plain(404, 'there is no such webhook')
+    if (!reader) return plain(404, 'no such webhook')
     if (request.method !== 'POST') return { ...plain(405, 'POST only'), allow: 'POST' }
     const { status, text, type, after } = await takeReceipt(serving, reader, request)
     return { ...plain(status, text), ...(type && { type }), after }
@@ -39,7 +39,7 @@ export async function startHttpServer({ host, port }: HttpServerConfig): Promise
     port,
     answer,
     onError(error, request) {
-      // Who leaves in the middle of a body is no failure of ours. Vendors come again with what could not be recorded.
+      // A caller that leaves in the middle of a body is no failure of ours. Vendors send what was not recorded again.
       serving?.log[request.complete ? 'error' : 'debug']({ error }, 'http request failed')
     },
   })

@@ -7,13 +7,13 @@ export interface ListenerConfig {
   host: string
   /** 0 is any free port. */
   port: number
-  /** Answers a request. */
+  /** Returns the answer to a request. */
   answer(request: IncomingMessage): Promise<Page>
-  /** Hears of an answer that failed. The caller is told 503. */
+  /** Called if `answer` rejects. The caller gets 503. */
   onError(error: unknown, request: IncomingMessage): void
 }
 
-/** An HTTP/1.1 listener. Disposing waits for what was to be done after the answers. */
+/** An HTTP/1.1 listener. Disposing closes it, and waits until each {@link Page.after} is done. */
 export interface Listener extends AsyncDisposable {
   readonly port: number
 }
@@ -23,19 +23,19 @@ export interface Page {
   status: number
   type: string
   text: string
-  /** The methods that there are, for 405. */
+  /** The methods that are allowed. Set with 405. */
   allow?: string
-  /** To be done once that is answered. Never rejects. */
+  /** Called after the answer was sent. Must not reject. */
   after?: (() => Promise<void>) | undefined
 }
 
 const MAX_CONNECTIONS = 1_000
-/** Connections that are being closed, besides those that may be there. */
+/** Connections that may be closing, beyond the most that may be open. */
 const LEAVING = 200
-/** Node looks for what took too long every 30 s unless told. */
+/** Node checks its timeouts every 30 s by default. */
 const LIMITS = { requestTimeout: 10_000, headersTimeout: 5_000, connectionsCheckingInterval: 1_000 }
 
-/** Listens until it is disposed of. A connection that is idle makes room for a new one when there are too many. */
+/** Listens until it is disposed of. If there are too many connections, an idle one is closed for each new one. */
 export async function startListener({ host, port, answer, onError }: ListenerConfig): Promise<Listener> {
   const underWay = new Set<Promise<void>>()
 
@@ -44,7 +44,7 @@ export async function startListener({ host, port, answer, onError }: ListenerCon
       onError(error, request)
       return plain(503, 'try again')
     })
-    // A body that was not read to its end makes the connection useless for another request.
+    // A connection with an unread rest of a body can't be used for another request.
     const close = !request.complete && { connection: 'close' }
     response.writeHead(status, { 'content-type': type, ...(allow && { allow }), ...close }).end(text)
     await after?.()
@@ -77,7 +77,7 @@ export async function startListener({ host, port, answer, onError }: ListenerCon
   }
 }
 
-/** A line of text. */
+/** Returns a page with one line of plain text. */
 export function plain(status: number, text: string): Page {
   return { status, type: 'text/plain; charset=utf-8', text: `${text}\n` }
 }

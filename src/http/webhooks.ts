@@ -5,21 +5,25 @@ import { createHeldBytes } from '../net/held-bytes.ts'
 import { type HeardCode, hearCode } from '../usecases/hear-code.ts'
 import { recordReceipt } from '../usecases/record-receipt.ts'
 
-/** What a webhook's sender is answered, and what is still to be done after that. */
+/** The answer to a webhook's sender. */
 export interface WebhookAnswer {
   status: number
-  /** Plain text, unless told. */
+  /** The content type. Plain text by default. */
   type?: string
   text: string
+  /** Called after the answer was sent. Never rejects. */
   after?: (() => Promise<void>) | undefined
 }
 
 const MAX_BODY_BYTES = 64 * 1024
-/** What all unfinished requests may hold together. */
+/** The most bytes that all unfinished requests may hold together. */
 const MAX_HELD_BYTES = 32 * 1024 * 1024
 const holdBytes = createHeldBytes(MAX_HELD_BYTES)
 
-/** Takes in a receipt: 403 for one that isn't proven, 413 for one that is too large, else 200, whatever it is about. */
+/**
+ * Records a receipt. Returns 403 if its signature is wrong, 413 if it is too large, and else 200, also for a message that is
+ * not ours.
+ */
 export async function takeReceipt(
   ctx: Context,
   reader: Context['receiptReaders'][number],
@@ -41,7 +45,7 @@ export async function takeReceipt(
     { provider: reader.provider, challenge_id: receipt.challengeId, status: receipt.vendorStatus, outcome },
     'receipt',
   )
-  // What fails now is due all the same, and is made by whichever replica looks next.
+  // A fallback that fails here stays due: the next replica that looks for due fallbacks makes it.
   const after = async () => {
     await fallback?.().catch((error) => ctx.log.error({ error }, 'fallback after a receipt failed'))
   }
@@ -58,7 +62,7 @@ async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
   return body.bytes
 }
 
-/** Headers that came once; one that came twice is no proof of anything. */
+/** Returns the headers that came once. A header that came twice proves nothing, so its value is undefined. */
 function singleHeaders({ headersDistinct }: IncomingMessage): Record<string, string | undefined> {
   return Object.fromEntries(
     Object.entries(headersDistinct).map(([name, values]) => [name, values?.length === 1 ? values[0] : undefined]),

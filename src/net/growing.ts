@@ -1,13 +1,13 @@
 import type { Hold } from './held-bytes.ts'
 
-/** Bytes that come in pieces, in memory of their own: a piece may keep all that was read from the network with it. */
+/** A buffer that grows. It copies what is written: a piece may be a view that keeps a whole network read in memory. */
 export interface Growing {
   readonly bytes: Buffer<ArrayBuffer>
-  /** Puts a piece at a place; what there was from there on is gone. */
+  /** Writes `piece` at `at` and drops any bytes after it. */
   write(piece: Uint8Array, at: number): void
 }
 
-/** Begins without a byte. What it takes is counted by `hold`. */
+/** Creates an empty buffer, whose memory is counted by `hold`. */
 export function createGrowing(hold: Hold): Growing {
   let memory = Buffer.alloc(0)
   let length = 0

@@ -1,15 +1,15 @@
-/** The memory of one request that has not come to its end. Disposing gives it back. */
+/** The memory of one unfinished request. Disposing stops counting it. */
 export interface Hold extends Disposable {
-  /** Counts so many bytes more. */
+  /** Adds `bytes` to what the request holds. */
   add(bytes: number): void
 }
 
-/** Besides what came of its body: its headers, and what Node keeps for it. */
+/** What a request holds besides its body: its headers, and Node's objects for it. */
 const REQUEST_BYTES = 16 * 1024
 
 /**
- * Counts what requests hold until they are whole, over all connections. While that is more than `mostBytes`, those that
- * have been on their way longest are cut: they make room for requests that come at once.
+ * Counts the bytes that unfinished requests hold, over all connections. While they hold more than `mostBytes`, the oldest
+ * request is dropped and its `cut` called, so that a slow request can't keep out those that arrive at once.
  */
 export function createHeldBytes(mostBytes: number): (cut: () => void) => Hold {
   const holds = new Map<Hold, { bytes: number; cut: () => void }>()

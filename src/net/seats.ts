@@ -1,19 +1,22 @@
-/** Who is connected, and who of them has something under way. */
+/** The open connections, and which of them have work under way. */
 export interface Seats<Connection> {
+  /** Adds a new connection. */
   take(connection: Connection): void
+  /** Removes a connection that has closed. */
   leave(connection: Connection): void
-  /** Something is under way on a connection, until {@link Seats.rest} is called as often. */
+  /** Marks work as begun on a connection. It is idle again after as many calls of {@link Seats.rest}. */
   work(connection: Connection): void
+  /** Marks work as ended on a connection. */
   rest(connection: Connection): void
 }
 
 /**
- * Has room for so many connections. For one more than that another one is told to `end`: of those that have done nothing
- * yet the oldest, else the one that has been idle longest, and the new one when all others are at work.
+ * Creates seats for up to `most` connections. One more makes room by calling `end` with the oldest connection that has had
+ * no work yet, or else the one that has been idle longest, or else, if all others are at work, the new one.
  */
 export function createSeats<Connection>(most: number, end: (connection: Connection) => void): Seats<Connection> {
   const underWay = new Map<Connection, number>()
-  /** In both, those that have been waiting longest come first. */
+  /** Both are ordered by waiting time, longest first. */
   const unused = new Set<Connection>()
   const idle = new Set<Connection>()
 

@@ -3,34 +3,35 @@ import type { Socket } from 'node:net'
 import { createSeats } from '../net/seats.ts'
 
 export interface ConnectionLimits {
-  /** One more than that takes the place of the one that has been idle longest. */
+  /** The most connections. One more replaces the connection that has been idle longest. */
   most: number
-  /** Without a stream for so long, a connection is ended. */
+  /** A connection without a stream is ended after this time. */
   idleMs: number
-  /** About so long after it began a connection is ended, so that its client looks for a server anew. */
+  /** A connection is ended at about this age, so that its client chooses a server again. */
   ageMs: number
-  /** Streams on a connection that is ended may go on for so long. */
+  /** Streams on a connection that is being ended may go on for this time. */
   graceMs: number
 }
 
 /** The connections of an HTTP/2 server. */
 export interface Connections {
-  /** Takes no more streams. Connections close with their last one. */
+  /** Refuses new streams. Each connection closes with its last stream. */
   close(): void
+  /** Closes every connection at once. */
   destroy(): void
 }
 
-/** A new connection has this long to say that it speaks HTTP/2. */
+/** A new connection has this time to send its HTTP/2 preface. */
 const PREFACE_MS = 10_000
-/** One that has to make room has this long to say goodbye. */
+/** A connection that has to make room has this time to end its streams. */
 const GOODBYE_MS = 2_000
-/** More than a request and its answer are on their way. */
+/** Longer than a round trip to any client. */
 const ROUND_TRIP_MS = 1_000
-/** Connections that are saying goodbye, besides those that may be there. */
+/** Connections that may be ending, beyond the most that may be open. */
 const LEAVING = 200
 const MAX_STREAM_ID = 2 ** 31 - 1
 
-/** Keeps a server's connections within limits, without losing a request that is on its way. */
+/** Keeps the connections of `server` within limits, without losing a request that is on its way. */
 export function limitConnections(
   server: http2.Http2Server,
   { most, idleMs, ageMs, graceMs }: ConnectionLimits,
@@ -43,17 +44,18 @@ export function limitConnections(
     if (session.destroyed) return
     after(withinMs, session, () => destroy(session))
     if (session.closed) return
-    // What a client sent before it hears of this is served: its answer to the ping comes after that (RFC 9113, section 6.8).
+    // Requests that the client sent before it read the GOAWAY are served: they precede its answer to the ping
+    // (RFC 9113, section 6.8).
     session.goaway(http2.constants.NGHTTP2_NO_ERROR, MAX_STREAM_ID)
     const close = () => session.destroyed || session.close()
     session.ping(close)
-    // Node's own client, when it is idle, reads no more after a GOAWAY.
+    // An idle Node client stops reading after a GOAWAY and answers no ping.
     after(ROUND_TRIP_MS, session, close)
   }
   function destroy(session: http2.ServerHttp2Session): void {
     const socket = open.get(session)
     session.destroy()
-    // A session that is closing no longer lets go of its socket when it is destroyed.
+    // Destroying a session that is already closing does not close its socket.
     socket?.destroy()
   }
 
@@ -85,7 +87,7 @@ export function limitConnections(
       open.delete(session)
       seats.leave(session)
     })
-    // Not all at once after a start.
+    // Spread by 10 %, so that connections opened together do not end together.
     after(ageMs * (0.9 + 0.2 * Math.random()), session, () => retire(session, graceMs))
     seats.take(session)
   })
@@ -100,7 +102,7 @@ export function limitConnections(
   }
 }
 
-/** Does something after a while, unless the session has closed by then. */
+/** Calls `work` after `ms`, unless the session has closed by then. */
 function after(ms: number, session: http2.ServerHttp2Session, work: () => void): NodeJS.Timeout {
   const timer = setTimeout(work, ms)
   session.once('close', () => clearTimeout(timer))

@@ -6,20 +6,20 @@ import {
 } from '../../gen/health/v1/health_pb.ts'
 
 export interface Health {
-  /** What Check, List and Watch answer from now on, for the whole server ('') and for each service. */
+  /** Sets the answer of Check, List and Watch, for the whole server ('') and for each service. */
   set(serving: boolean): void
-  /** How many Watch calls are waiting for a change. */
+  /** The number of Watch calls that are waiting for a change. */
   readonly watchers: number
   service: ServiceImpl<typeof HealthService>
 }
 
 /**
- * The gRPC health service for these services. It answers NOT_SERVING until told otherwise.
+ * Creates the gRPC health service for these services. It answers NOT_SERVING until the first {@link Health.set}.
  * https://github.com/grpc/grpc/blob/master/doc/health-checking.md
  */
 export function createHealth(serviceNames: readonly string[]): Health {
   const known = new Set(['', ...serviceNames])
-  // Each Watch call listens while it waits, and any number of them may.
+  // Each Watch call has a listener while it waits. Their number has no limit.
   const changes = new EventEmitter().setMaxListeners(0)
   let current: Status = Status.NOT_SERVING
 
@@ -49,7 +49,7 @@ export function createHealth(serviceNames: readonly string[]): Health {
           } else if (signal.aborted) {
             return
           } else {
-            // Rejects when the client leaves or the server stops: look once more for a last change, then end without an error.
+            // Rejects when the client leaves or the server stops: send a last change, then end without an error.
             await once(changes, 'change', { signal }).catch(() => {})
           }
         }

@@ -2,8 +2,8 @@ import type { DescMessage } from '@bufbuild/protobuf'
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire'
 
 /**
- * Counts the messages within a message, no further than one more than `most`. Two bytes may be one, and take a hundred
- * once they are parsed. Of bytes that are no such message those up to there are counted, as no parser gets beyond.
+ * Returns how many messages are nested in a message, counting up to `most` + 1. A nested message of two bytes takes a
+ * hundred once it is parsed. In malformed bytes only those before the fault are counted: no parser gets further.
  */
 export function countParts(type: DescMessage, bytes: Uint8Array, most: number): number {
   const reader = new BinaryReader(bytes)
@@ -21,7 +21,7 @@ export function countParts(type: DescMessage, bytes: Uint8Array, most: number): 
   try {
     count(type, bytes.length)
   } catch {
-    // The parser says what is wrong.
+    // Malformed bytes: the parser reports them.
   }
   return parts
 }

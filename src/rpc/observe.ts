@@ -14,18 +14,18 @@ import type { Context } from '../context.ts'
 import { AppError, overloaded } from '../errors.ts'
 import { internalError, toConnectError } from './wire-errors.ts'
 
-/** What a call's log line tells beside method, code and time. */
+/** The fields of a call's log line besides method, code and duration. */
 const CALL = createContextKey<Record<string, string>>({})
 
-/** Adds to the log line of a call. Nothing personal: ids and reasons. */
+/** Adds `fields` to the log line of a call. They may hold ids and reasons, and nothing personal. */
 export function noteCall(values: ContextValues, fields: Record<string, string>): void {
   values.set(CALL, { ...values.get(CALL), ...fields })
 }
 
-/** Tells an error that means that the database is away, or can take no more. */
+/** Returns why the database could not serve, if `error` is one of its own. */
 export type StorageFailure = (error: unknown) => 'STORAGE_UNAVAILABLE' | 'OVERLOADED' | undefined
 
-/** Turns whatever a use case throws into what the caller is told. `storageFailure` knows the database's own errors. */
+/** Turns each error of a use case into the one that is sent. Unknown errors become INTERNAL with a correlation id. */
 export function translateErrors({ log }: Pick<Context, 'log'>, storageFailure: StorageFailure): Interceptor {
   return (next) => async (request) => {
     const { signal, contextValues } = request
@@ -48,10 +48,10 @@ export function translateErrors({ log }: Pick<Context, 'log'>, storageFailure: S
       return internalError(correlationId)
     }
     const fail = (error: unknown): never => {
-      // Work that stopped because its caller has gone has nothing else to say.
+      // The work stopped only because its caller has gone.
       if (error === signal.reason) giveUp()
       const translated = translate(error)
-      // What failed is on record by now; a caller that has gone is told nothing of it.
+      // The failure has been logged. A caller that has gone gets the end of its own call.
       giveUp()
       throw translated
     }
@@ -59,7 +59,7 @@ export function translateErrors({ log }: Pick<Context, 'log'>, storageFailure: S
       giveUp()
       const response = await next(request)
       giveUp()
-      // A stream fails while it is read.
+      // A stream fails later, while its messages are read.
       return response.stream ? { ...response, message: failing(response.message, fail) } : response
     } catch (error) {
       return fail(error)
@@ -67,7 +67,7 @@ export function translateErrors({ log }: Pick<Context, 'log'>, storageFailure: S
   }
 }
 
-/** Refuses calls before they do anything: while the server stops, or too many wait for the database already. Probes go on. */
+/** Refuses calls while the server stops, or while the queue for the database is full. Health checks are always served. */
 export function refuseCalls({ isStorageBusy }: Pick<Context, 'isStorageBusy'>, isStopping: () => boolean): Interceptor {
   return (next) => async (request) => {
     if (request.service.typeName.startsWith('grpc.')) return next(request)
@@ -77,7 +77,7 @@ export function refuseCalls({ isStorageBusy }: Pick<Context, 'isStorageBusy'>, i
   }
 }
 
-/** What callers are told who come while the server stops, or are still there at its end. */
+/** Returns the error for calls that come while the server stops, or that are cut off at its end. */
 export function shuttingDown(): AppError {
   return new AppError('SHUTTING_DOWN', 'the server is stopping')
 }
@@ -94,22 +94,22 @@ async function* failing<T>(messages: AsyncIterable<T>, fail: (error: unknown) =>
   }
 }
 
-/** The deadline and our own stop have their codes; however else a caller leaves, it has cancelled. */
+/** Returns the error for an aborted call. A deadline and our own stop keep their codes; anything else is CANCELLED. */
 function goneAway(reason: unknown): ConnectError {
   const error = ConnectError.from(reason)
   const told = error.code === Code.DeadlineExceeded || error.code === Code.Unavailable
   return told ? error : new ConnectError('the caller has gone', Code.Canceled)
 }
 
-/** Calls under way, to wait for when the process drains. */
+/** The calls under way. The drain waits for them. */
 export interface CallsUnderWay {
-  /** Resolves when no unary call is under way, at once if there is none. */
+  /** Resolves as soon as no unary call is under way. */
   idle(): Promise<void>
 }
 
 /**
- * Makes every RPC leave one log line and one measurement, also those that Connect refuses before a handler sees them.
- * Call it when all services are added.
+ * Logs and measures every RPC once, including those that Connect refuses before they reach a handler. Call it after all
+ * services have been added to `router`.
  */
 export function observeCalls(router: ConnectRouter, { log, metrics }: Pick<Context, 'log' | 'metrics'>): CallsUnderWay {
   let underWay = 0
@@ -119,7 +119,7 @@ export function observeCalls(router: ConnectRouter, { log, metrics }: Pick<Conte
     const { service, method } = handler
     const unary = method.methodKind === 'unary'
     const name = `${service.typeName}/${method.name}`
-    // Probes and reflection are many and tell nothing.
+    // Health checks and reflection are frequent and say little.
     const level = service.typeName.startsWith('grpc.') ? 'debug' : 'info'
 
     const leave = () => {
@@ -140,7 +140,7 @@ export function observeCalls(router: ConnectRouter, { log, metrics }: Pick<Conte
       const done = () => {
         const code = codeName(response)
         const seconds = (performance.now() - startedAt) / 1_000
-        // A stream lasts as long as its reader likes, which says nothing of how fast we are.
+        // The duration of a stream is its reader's choice, and no measure of our speed.
         if (unary) metrics.rpcDuration.observe({ method: name, code }, seconds)
         log[level](
           { method: name, code, duration_ms: Math.round(seconds * 1_000), ...request.contextValues?.get(CALL) },
@@ -156,7 +156,7 @@ export function observeCalls(router: ConnectRouter, { log, metrics }: Pick<Conte
   return { idle: async () => (underWay === 0 ? undefined : whenIdle.promise) }
 }
 
-/** Connect reports bytes that are no message as INTERNAL, and other broken requests without a reason. */
+/** Gives malformed requests INVALID_FIELD. Connect reports them as INTERNAL, or without an ErrorInfo. */
 function refuseMalformed(
   { contextValues, signal }: UniversalServerRequest,
   { trailer }: UniversalServerResponse,
@@ -165,11 +165,11 @@ function refuseMalformed(
   const byCaller =
     error?.code === Code.InvalidArgument || (error?.code === Code.Internal && !/^serialize/.test(error.rawMessage))
   if (!trailer || !error || !byCaller || error.details.length > 0) return
-  // Who leaves in the middle of a message has sent half of one.
+  // The caller left in the middle of a message, which looks malformed.
   if (signal.aborted) return void setTrailerStatus(trailer, goneAway(signal.reason))
-  // The JSON parser's own words quote the request.
+  // The JSON parser quotes the request in its messages.
   const isHarmless = /^(parse binary|protocol error|timeout) ?/.test(error.rawMessage)
-  const description = isHarmless ? error.rawMessage : 'the request is no message of this type'
+  const description = isHarmless ? error.rawMessage : 'the request is not a message of this type'
   const refused = new AppError('INVALID_FIELD', description, { violations: [{ field: '', description }] })
   if (contextValues) noteCall(contextValues, { reason: refused.reason })
   setTrailerStatus(trailer, toConnectError(refused))
@@ -178,7 +178,7 @@ function refuseMalformed(
 function codeName({ trailer, status }: UniversalServerResponse): string {
   if (status !== 200) return `HTTP_${status}`
   const error = trailer && findTrailerError(trailer)
-  // Connect spells one of gRPC's names its own way.
+  // Connect spells it with one L.
   return error ? codeToString(error.code).toUpperCase().replace('CANCELED', 'CANCELLED') : 'OK'
 }
 

@@ -16,8 +16,9 @@ import * as v1alpha from '../../gen/grpc/reflection/v1alpha/reflection_pb.ts'
 type Request = v1.ServerReflectionRequest | v1alpha.ServerReflectionRequest
 
 /**
- * Lets clients without our protos ask for them, in both versions of the protocol. Describes the services that the router
- * has by now, itself, and the details of errors, so add it last. https://github.com/grpc/grpc/blob/master/doc/server-reflection.md
+ * Adds server reflection, in both versions of the protocol, so that clients can ask for our protos. It describes itself, the
+ * details of errors and the services that `router` has at this moment: call it last.
+ * https://github.com/grpc/grpc/blob/master/doc/server-reflection.md
  */
 export function addReflection(router: ConnectRouter): void {
   const registered = router.handlers.map((handler) => handler.service)
@@ -67,12 +68,12 @@ function createAnswer(services: DescService[]) {
         }
       }
       default:
-        return errorAnswer(Code.InvalidArgument, 'the request asks for nothing')
+        return errorAnswer(Code.InvalidArgument, 'the request names nothing to look up')
     }
   }
 }
 
-/** The file first, then everything it imports, directly or not. */
+/** Returns the file and everything that it imports, directly or not. The file itself comes first. */
 function withImports(file: DescFile, seen = new Set<DescFile>()): Set<DescFile> {
   if (seen.has(file)) return seen
   seen.add(file)

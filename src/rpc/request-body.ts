@@ -6,29 +6,31 @@ import { createGrowing } from '../net/growing.ts'
 import { createHeldBytes, type Hold } from '../net/held-bytes.ts'
 import { countParts } from './message-parts.ts'
 
-/** A message's bytes as gRPC frames them: a byte of flags, four of length, and the message. */
+/** A message in gRPC's framing: a byte of flags, four bytes of length, and the message. */
 type Frame = Uint8Array<ArrayBuffer>
 
 export interface BodyLimits {
-  /** Of one message, also of one that is unpacked. */
+  /** The most bytes of one message, before and after decompression. */
   maxMessageBytes: number
+  /** The type of the messages. */
   input: DescMessage
-  /** The request has to make room for others. */
+  /** Called if the request has to make room for others. */
   cut: () => void
 }
 
 const HEAD_BYTES = 5
 const COMPRESSED = 1
-/** What all unfinished requests may hold together. */
+/** The most bytes that all unfinished requests may hold together. */
 const MAX_HELD_BYTES = 64 * 1024 * 1024
-/** More than the largest routing table has. */
+/** The most messages nested in a request. The largest routing table has fewer. */
 const MAX_PARTS = 40_000
 
 /**
- * Gives a request's bytes message by message, unpacked. Connect sets memory aside for whatever length a message claims,
- * looks at all of its pieces again with each that comes, and parses whatever fits: a claim would cost a megabyte, one in
- * single bytes hours, and one of empty parts a hundred times its size. Throws RESOURCE_EXHAUSTED for a message that is too
- * large. What else is wrong is left to Connect.
+ * Creates a reader that yields the messages of a request one by one, decompressed. It throws RESOURCE_EXHAUSTED for a
+ * message that is too large, and leaves anything else that is wrong to Connect.
+ *
+ * Connect alone could be made to waste memory and time: it allocates the length that a message claims, goes through all
+ * received pieces again with each new one, and parses messages of empty parts to a hundred times their size.
  */
 export function createBodyReader(): (request: Http2ServerRequest, limits: BodyLimits) => AsyncGenerator<Frame> {
   const holdBytes = createHeldBytes(MAX_HELD_BYTES)
@@ -36,7 +38,7 @@ export function createBodyReader(): (request: Http2ServerRequest, limits: BodyLi
   return async function* readMessages(request, limits) {
     const isGzip = request.headers['grpc-encoding'] === 'gzip'
     using hold = holdBytes(limits.cut)
-    // The beginning of a message whose end has not come. Most requests come in one chunk, which is not copied.
+    // The beginning of a message that is not complete. Most requests come in one chunk, which is not copied.
     const rest = createGrowing(hold)
     for await (const chunk of request as AsyncIterable<Buffer<ArrayBuffer>>) {
       const before = rest.bytes.length

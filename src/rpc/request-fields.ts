@@ -13,11 +13,13 @@ import { type FieldViolation, invalidFields } from '../errors.ts'
 
 const E164 = 'must be in E.164: "+", country code and number, 7 to 15 digits in all, nothing between them'
 
+/** Reads a phone number in E.164. */
 export function phone(check: Check, value: string): string {
   const mustBe = isE164(value) ? nationalSpelling(value) : E164
   return check('phone_number', value, mustBe === undefined, mustBe ?? '')
 }
 
+/** The channel that each value of the contract's enum means. Unknown values are absent. */
 export const CHANNEL_NAMES = new Map<ProtoChannel, Channel | undefined>([
   [ProtoChannel.UNSPECIFIED, undefined],
   [ProtoChannel.SMS, 'SMS'],
@@ -25,9 +27,10 @@ export const CHANNEL_NAMES = new Map<ProtoChannel, Channel | undefined>([
   [ProtoChannel.PUSH, 'PUSH'],
 ])
 
-/** Gives the value back, having noted a violation when it isn't right. */
+/** Returns `value`. Notes a violation of `field` unless `right`. */
 export type Check = <T>(field: string, value: T, right: boolean, mustBe: string) => T
 
+/** Returns what `read` returns. Throws INVALID_FIELD with every violation that it noted. */
 export function parse<T>(read: (check: Check) => T): T {
   const violations: FieldViolation[] = []
   const value = read((field, value, right, description) => {
@@ -38,6 +41,7 @@ export function parse<T>(read: (check: Check) => T): T {
   return value
 }
 
+/** Reads a text of `min` to `max` characters. Only an empty one may be blank. */
 export function text(check: Check, field: string, value: string, min: number, max: number): string {
   const length = lengthOf(value)
   const size = min === 0 ? `must be at most ${max} characters` : `must be ${min} to ${max} characters`
@@ -46,22 +50,25 @@ export function text(check: Check, field: string, value: string, min: number, ma
   return check(field, value, isPlainText(value), 'must hold no control characters and no invisible formatting')
 }
 
-/** A text that the customer is shown. */
+/** Reads a text that is shown to the customer. */
 function readable(check: Check, field: string, value: string, max: number): string {
   const isEmpty = isPlainText(value) && value.trim() !== '' && lengthOf(value) <= max && !isReadable(value)
   check(field, value, !isEmpty, 'must have a letter or a digit that can be seen')
   return text(check, field, value, 1, max)
 }
 
+/** Reads a UUID. */
 export function uuid(check: Check, field: string, value: string): string {
   return check(field, value, isUuid(value), 'must be a UUID')
 }
 
+/** Reads the channel that was asked for. Undefined if it was left unspecified. */
 export function channel(check: Check, value: ProtoChannel): Channel | undefined {
   check('channel', value, CHANNEL_NAMES.has(value), 'must be a known channel, or unspecified')
   return CHANNEL_NAMES.get(value)
 }
 
+/** Reads a BCP 47 language tag. Returns it in its canonical form. */
 export function locale(check: Check, value: string): string {
   const canonical = value.length <= 35 ? canonicalLocale(value) : undefined
   return check('locale', canonical ?? '', canonical !== undefined, 'must be a BCP 47 language tag')
@@ -75,6 +82,7 @@ function canonicalLocale(tag: string): string | undefined {
   }
 }
 
+/** Reads a transaction, with the rules of every field. */
 export function transaction(check: Check, value: ProtoTransaction | undefined): Transaction {
   check('transaction', value, value !== undefined, 'is required')
   const { payeeName = '', payeeAccount = '', transactionType = '', reference = '' } = value ?? {}

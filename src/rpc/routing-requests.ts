@@ -24,7 +24,7 @@ type Providers = Pick<Context, 'providers'>
 
 const MAX_VERSION = 2_147_483_647
 
-/** Reads a version number; 0 is the one in force. Throws INVALID_FIELD. */
+/** Reads a version number. 0 is the version in force. Throws INVALID_FIELD. */
 export function parseVersion(version: number): number {
   return parse((check) => versionIn(check, 'version', version))
 }
@@ -121,7 +121,7 @@ function routesIn(check: Check, sent: readonly ProtoRoute[], providers: Provider
   return routes
 }
 
-/** As much of a list as {@link routingProblems} needs to see that it is too long. */
+/** Returns the beginning of `list`: enough for {@link routingProblems} to see that it is too long. */
 function oneTooMany<T>(list: readonly T[], most: number): readonly T[] {
   return list.slice(0, most + 1)
 }

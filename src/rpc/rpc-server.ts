@@ -21,17 +21,17 @@ export interface RpcServerConfig {
   /** 0 is any free port. */
   port: number
   reflection: boolean
-  /** About as long as a connection lasts. */
+  /** A connection is ended at about this age. */
   maxConnectionAgeMs: number
-  /** How long calls under way may go on once the server drains. */
+  /** How long calls under way may go on after the server has begun to stop. */
   drainMs: number
   storageFailure: StorageFailure
 }
 
-/** The gRPC listener. Disposing tells health checks, lets calls under way end, and then closes every connection. */
+/** The gRPC listener. Disposing fails health checks, waits for calls under way, and then closes every connection. */
 export interface RpcServer extends AsyncDisposable {
   readonly port: number
-  /** What health checks are told from now on, until the server stops. It serves at first. */
+  /** Sets the answer of health checks. It is serving at first, and not serving for good once the server stops. */
   setReady(isReady: boolean): void
 }
 
@@ -40,9 +40,10 @@ const MAX_STREAMS_PER_CONNECTION = 100
 const CONNECTIONS = {
   most: 1_000,
   idleMs: 300_000,
-  // A watched signature gets to its end.
+  // Long enough for a watched signature to end.
   graceMs: MAX_STREAM_MS,
 }
+
 /** Serves the contract, health and reflection as gRPC over HTTP/2 in cleartext. */
 export async function startRpcServer(ctx: Context, config: RpcServerConfig): Promise<RpcServer> {
   const health = createHealth([SignatureService.typeName, RoutingService.typeName])
@@ -55,7 +56,7 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
     acceptCompression: [compressionGzip],
     readMaxBytes: MAX_MESSAGE_BYTES,
     writeMaxBytes: MAX_MESSAGE_BYTES,
-    // Kept, a megabyte of them would wait with the call for its provider.
+    // Drop unknown fields: up to 1 MiB of them would stay in memory while the call waits for its provider.
     binaryOptions: { readUnknownFields: false },
     shutdownSignal: shutdown.signal,
     interceptors: [translateErrors(ctx, config.storageFailure), refuseCalls(ctx, () => isStopping)],
@@ -69,7 +70,7 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
   const server = http2.createServer(
     {
       settings: { maxConcurrentStreams: MAX_STREAMS_PER_CONNECTION, maxHeaderListSize: MAX_HEADER_BYTES },
-      // A client that opens and resets streams faster than this is cut off (CVE-2023-44487).
+      // A client that resets streams faster than this is disconnected (CVE-2023-44487).
       streamResetBurst: 200,
       streamResetRate: 50,
     },
@@ -90,12 +91,12 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
       health.set(false)
       const closed = once(server, 'close')
       server.close()
-      // GOAWAY: streams that are open go on, new ones are the client's to open elsewhere.
+      // Sends GOAWAY: open streams go on, and the client opens new ones elsewhere.
       connections.close()
       const overdue = AbortSignal.timeout(config.drainMs)
       await Promise.race([calls.idle(), once(overdue, 'abort')])
       shutdown.abort(toConnectError(shuttingDown()))
-      // A connection that was told to close does so with the last byte of its last stream.
+      // A closing connection ends with the last byte of its last stream.
       await Promise.race([closed, once(AbortSignal.timeout(ABORT_GRACE_MS), 'abort')])
       connections.destroy()
       await closed
@@ -103,5 +104,5 @@ export async function startRpcServer(ctx: Context, config: RpcServerConfig): Pro
   }
 }
 
-/** Calls that were cut off get this long to record what became of them, and answers to reach their callers. */
+/** Calls that were cut off have this time to record their outcome, and their answers to reach the callers. */
 const ABORT_GRACE_MS = 3_000

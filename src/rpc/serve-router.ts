@@ -10,21 +10,24 @@ import { createBodyReader } from './request-body.ts'
 import { answerTrailersOnly, refuse } from './trailers-only.ts'
 import { toConnectError } from './wire-errors.ts'
 
-/** What a routing table needs, and a page of a list. */
+/** Enough for a routing table, and for a page of a list. */
 export const MAX_MESSAGE_BYTES = 1024 * 1024
-/** All other requests are small. */
+/** For the requests of all other methods. */
 const MAX_SMALL_MESSAGE_BYTES = 32 * 1024
 const { publishRoutingTable, simulateRoutingTable } = RoutingService.method
 const WITH_TABLES = new Set<unknown>([publishRoutingTable, simulateRoutingTable])
 
-/** However far away a deadline is, a call gets no more time. */
+/** The most time of a call, whatever its deadline. */
 const MAX_CALL_MS = 60_000
-/** A watched signature has come to its end by then: a code lives for 10 minutes at most. */
+/** The most time of a stream. A watched signature has ended by then: a code is valid for up to 10 minutes. */
 export const MAX_STREAM_MS = 15 * 60_000
-/** A request or an answer has this long to get across. */
+/** A request has this time to arrive, and an answer to be received. */
 const PATIENCE_MS = 10_000
 
-/** As connectNodeAdapter does; but that one lets a request with a broken authority end the process, and writes to the console. */
+/**
+ * Returns the HTTP/2 request handler for `router`. It replaces connectNodeAdapter, which lets a request with a broken
+ * authority end the process and writes to the console.
+ */
 export function serveRouter({ handlers }: ConnectRouter, { log }: Pick<Context, 'log'>) {
   const byPath = new Map(handlers.map((handler) => [handler.requestPath, handler]))
   const readMessages = createBodyReader()
@@ -34,7 +37,7 @@ export function serveRouter({ handlers }: ConnectRouter, { log }: Pick<Context, 
     const { stream } = response
     const { methodKind, input } = handler.method
     const maxMessageBytes = WITH_TABLES.has(handler.method) ? MAX_MESSAGE_BYTES : MAX_SMALL_MESSAGE_BYTES
-    // After an answer to a request that was not read to its end, nobody would ever close the stream (RFC 9113, section 8.1).
+    // After an answer, neither side closes the stream of a request that was not read to its end (RFC 9113, section 8.1).
     const endUnread = () => {
       if (!request.readableEnded) setImmediate(() => stream.destroy())
     }
@@ -47,7 +50,7 @@ export function serveRouter({ handlers }: ConnectRouter, { log }: Pick<Context, 
       const body = isBidi ? messages : await readWhole(messages)
       if (stream.destroyed) return
       if (request.errored instanceof ConnectError) {
-        // Without a call, which costs what is scarce at that moment.
+        // Not through the router: a call costs memory, which is scarce at this moment.
         refuse(stream, request.errored)
         return endUnread()
       }
@@ -58,7 +61,7 @@ export function serveRouter({ handlers }: ConnectRouter, { log }: Pick<Context, 
       if (await answerTrailersOnly(answer, stream)) endUnread()
       else await universalResponseToNodeResponse(answer, response)
     } catch (error) {
-      // The request is no HTTP, or its connection has gone.
+      // The request is not valid HTTP, or its connection has gone.
       log.debug({ error }, 'connection failed')
       if (response.headersSent) stream.close()
       else response.writeHead(400).end()
@@ -66,7 +69,10 @@ export function serveRouter({ handlers }: ConnectRouter, { log }: Pick<Context, 
   }
 }
 
-/** A request that has come to its end, or failed to. A call that waits for that would hold five times as much. */
+/**
+ * Resolves with the same messages once they have ended or failed. A call that waited for them instead would hold five times
+ * as much memory.
+ */
 async function readWhole<T>(messages: AsyncIterable<T>): Promise<AsyncIterable<T>> {
   const all = Array.fromAsync(messages)
   await Promise.allSettled([all])
@@ -75,7 +81,7 @@ async function readWhole<T>(messages: AsyncIterable<T>): Promise<AsyncIterable<T
   })()
 }
 
-/** Resets a stream on which something takes too long, or ends its connection when that doesn't help: what it holds is held for nobody. */
+/** Resets `stream` unless `done` settles in time. Ends its connection if that does not help, to free what it holds. */
 function hurry(stream: http2.ServerHttp2Stream, done: Promise<unknown>): void {
   const { session } = stream
   let timer = setTimeout(() => {

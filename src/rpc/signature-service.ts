@@ -21,7 +21,7 @@ import {
   parseWatch,
 } from './signature-requests.ts'
 
-/** Until callers are known by their certificates. */
+/** Callers are not identified yet. */
 const CALLER = 'anonymous'
 
 /** The contract's service over the use cases. */

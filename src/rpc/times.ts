@@ -6,7 +6,7 @@ import type { Check } from './request-fields.ts'
 const FIRST_SECOND = -62_135_596_800
 const LAST_SECOND = 253_402_300_799
 
-/** Reads a time to the millisecond. What is finer is cut off: rounded up, the last one would be in the year 10000. */
+/** Reads a time, cut to whole milliseconds: rounding up could lead into the year 10000. */
 export function timeIn(check: Check, field: string, time: Timestamp | undefined): Date | undefined {
   const { seconds, nanos } = time ?? create(TimestampSchema)
   const at = Number(seconds)
@@ -15,7 +15,7 @@ export function timeIn(check: Check, field: string, time: Timestamp | undefined)
   return time && new Date(at * 1_000 + Math.floor(nanos / 1e6))
 }
 
-/** A stored time as callers get it. One outside of the years 1 to 9999 would fail their whole answer: the nearest one inside. */
+/** Returns `time` as a Timestamp, moved into the years 1 to 9999: a time outside of them would fail the whole answer. */
 export function toTimestamp(time: Date): Timestamp {
   return timestampFromMs(Math.min(Math.max(time.getTime(), FIRST_SECOND * 1_000), LAST_SECOND * 1_000 + 999))
 }

@@ -4,23 +4,23 @@ import type { UniversalServerResponse } from '@connectrpc/connect/protocol'
 import { setTrailerStatus } from '@connectrpc/connect/protocol-grpc'
 
 /**
- * Answers a call that failed before its first message with one block of headers that ends the stream, as clients retry no
- * other failure. Returns false, having done nothing, for any other answer.
+ * Sends an answer that failed before its first message as a single block of headers that ends the stream: clients retry no
+ * other failures. Returns false, and sends nothing, for any other answer.
  * https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses
  */
 export async function answerTrailersOnly(
   { header, body, trailer }: UniversalServerResponse,
   stream: ServerHttp2Stream,
 ): Promise<boolean> {
-  // Set from the start, and before the first message changed by nothing but a failure.
+  // The status is 0 from the start. Before the first message, only a failure changes it.
   if (!trailer || trailer.get('grpc-status') === '0') return false
-  // There is none left. Reading it tells who observes the call that it is over.
+  // Empty, but reading it to its end completes the log line of the call.
   await Array.fromAsync(body ?? [])
   respond(stream, trailer, header?.get('content-type') ?? undefined)
   return true
 }
 
-/** Refuses a call that has not begun. */
+/** Sends `error` on the stream of a request that never became a call. */
 export function refuse(stream: ServerHttp2Stream, error: ConnectError): void {
   respond(stream, setTrailerStatus(new Headers(), error))
 }
@@ -31,5 +31,5 @@ function respond(stream: ServerHttp2Stream, trailer: Headers, contentType = 'app
   stream.respond({ ':status': 200, 'content-type': contentType, ...Object.fromEntries(trailer) }, { endStream: true })
 }
 
-/** What is not printable ASCII, and the percent sign itself. */
+/** Anything but printable ASCII, and the percent sign. */
 const ESCAPED = /[^ -~]+|%/g

@@ -31,7 +31,7 @@ const WIRE: Record<ErrorReason, Code> = {
   SHUTTING_DOWN: Code.Unavailable,
 }
 
-/** An error as callers get it: code, ErrorInfo, and BadRequest or RetryInfo where they say more. */
+/** Returns an error as it is sent: its code, an ErrorInfo, a BadRequest for violations, and a RetryInfo for a wait. */
 export function toConnectError(error: AppError): ConnectError {
   const { reason, message, metadata, violations, retryAfterMs } = error
   return new ConnectError(message, WIRE[reason], undefined, [
@@ -43,7 +43,7 @@ export function toConnectError(error: AppError): ConnectError {
   ])
 }
 
-/** What a caller is told of a bug: nothing but where to look for it. */
+/** Returns the error for a bug. It carries nothing but the correlation id, which the log has too. */
 export function internalError(correlationId: string): ConnectError {
   const metadata = { correlation_id: correlationId }
   return new ConnectError('internal error', Code.Internal, undefined, [
