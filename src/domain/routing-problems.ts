@@ -1,9 +1,10 @@
 import { currencyDigits } from './amount.ts'
-import { CHANNELS, type Channel } from './challenge.ts'
+import type { Channel } from './challenge.ts'
 import { CALLING_CODES } from './phone.ts'
-import { type AmountRange, type ChannelStep, nanosOf, type Route, type RouteMatch } from './routing.ts'
+import { isChannel, isRoute, isWeekday, type RouteDraft, type StepDraft, type WindowDraft } from './route-draft.ts'
+import { type AmountRange, nanosOf, type Route, type RouteMatch } from './routing.ts'
 import { isPlainText, lengthOf } from './text.ts'
-import { coversWindow, isTimeOfDay, isTimeZone, type TimeWindow, WEEKDAYS } from './time-window.ts'
+import { coversWindow, isTimeOfDay, isTimeZone, WEEKDAYS } from './time-window.ts'
 
 /** What is wrong with a table: where, as a path of the contract's fields, and what it must be. */
 export interface RoutingProblem {
@@ -25,11 +26,11 @@ const DECIMAL = /^[0-9]{1,18}(\.[0-9]{1,9})?$/
 const SHARED_CODES = new Set([...CALLING_CODES.values()].filter((code, place, all) => all.indexOf(code) !== place))
 
 /**
- * What is wrong with a table's rows, the first 100 problems. Of a list that is too long nothing but that is told.
- * `providers` has those that there are, each with its channel.
+ * Returns what is wrong with a table's rows: the first 100 problems, or only that a list is too long. `providers` has the
+ * channel of every provider.
  */
 export function routingProblems(
-  routes: readonly Route[],
+  routes: readonly RouteDraft[],
   providers: ReadonlyMap<string, { channel: Channel }>,
 ): RoutingProblem[] {
   const problems: RoutingProblem[] = []
@@ -55,8 +56,8 @@ export function routingProblems(
     noteChannels(channels, `${at}.channels`, providers, note)
   }
 
-  // Whether a row shadows another can only be told of rows that are right themselves.
-  if (problems.length === 0) {
+  // Only rows without a problem of their own can be compared.
+  if (problems.length === 0 && routes.every(isRoute)) {
     for (const [later, earlier] of shadows(routes)) {
       note(`routes[${later}]`, `can never be reached: routes[${earlier}] serves everything that it would`)
     }
@@ -66,7 +67,7 @@ export function routingProblems(
 
 type Note = (field: string, description: string) => void
 
-function noteMatch(match: RouteMatch, first: Channel | undefined, at: string, note: Note): void {
+function noteMatch(match: RouteDraft['match'], first: string | undefined, at: string, note: Note): void {
   const { channel, country, callingPrefix, transactionType, customerSegment, amount, timeWindow } = match
   if (channel !== null && channel !== first) note(`${at}.channel`, "must be the first of the route's channels")
   if (country !== null && !CALLING_CODES.has(country))
@@ -99,7 +100,7 @@ function noteAmount(amount: AmountRange, at: string, note: Note): void {
   if (min !== null && max !== null && max < min) note(`${at}.max`, 'must not be below min')
 }
 
-function noteTimeWindow({ start, end, timeZone, weekdays }: TimeWindow, at: string, note: Note): void {
+function noteTimeWindow({ start, end, timeZone, weekdays }: WindowDraft, at: string, note: Note): void {
   if (!isTimeOfDay(start)) note(`${at}.start`, 'must be HH:MM, 00:00 to 23:59')
   if (!isTimeOfDay(end)) note(`${at}.end`, 'must be HH:MM, 00:00 to 23:59')
   if (!isTimeZone(timeZone)) note(`${at}.time_zone`, 'must be an IANA time zone, for example "Europe/Madrid"')
@@ -107,12 +108,12 @@ function noteTimeWindow({ start, end, timeZone, weekdays }: TimeWindow, at: stri
     note(`${at}.weekdays`, `must be at most ${WEEKDAYS.length}`)
     return
   }
-  if (!weekdays.every((day) => WEEKDAYS.includes(day))) note(`${at}.weekdays`, 'must be days of the week')
+  if (!weekdays.every(isWeekday)) note(`${at}.weekdays`, 'must be days of the week')
   if (new Set(weekdays).size < weekdays.length) note(`${at}.weekdays`, 'must each be named once')
 }
 
 function noteChannels(
-  steps: readonly ChannelStep[],
+  steps: readonly StepDraft[],
   at: string,
   known: ReadonlyMap<string, { channel: Channel }>,
   note: Note,
@@ -123,10 +124,10 @@ function noteChannels(
   }
   for (const [index, { channel, providers }] of steps.entries()) {
     const step = `${at}[${index}]`
-    const isChannel = CHANNELS.includes(channel)
-    if (!isChannel) note(`${step}.channel`, 'must be SMS, VOICE or PUSH')
+    const isKnown = isChannel(channel)
+    if (!isKnown) note(`${step}.channel`, 'must be SMS, VOICE or PUSH')
     const before = steps.findIndex((other) => other.channel === channel)
-    if (isChannel && before < index) note(`${step}.channel`, `makes a loop: ${at}[${before}] is ${channel} as well`)
+    if (isKnown && before < index) note(`${step}.channel`, `makes a loop: ${at}[${before}] is ${channel} as well`)
     if (providers.length < 1 || providers.length > MAX_PROVIDERS) {
       note(`${step}.providers`, `must be 1 to ${MAX_PROVIDERS}`)
       continue
@@ -135,7 +136,7 @@ function noteChannels(
     const seen = new Set<string>()
     for (const [position, { provider, weight }] of providers.entries()) {
       const field = `${step}.providers[${position}]`
-      if (isChannel && known.get(provider)?.channel !== channel) {
+      if (isKnown && known.get(provider)?.channel !== channel) {
         note(`${field}.provider`, `must be a provider of ${channel}: ${named.join(', ') || 'there is none'}`)
       }
       if (seen.has(provider)) note(`${field}.provider`, 'must be named once')

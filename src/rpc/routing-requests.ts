@@ -10,10 +10,10 @@ import {
   type SimulateRoutingTableRequest,
 } from '../../gen/bank/signature/v1/routing_pb.ts'
 import type { Context } from '../context.ts'
-import type { Channel } from '../domain/challenge.ts'
+import { isRoute, type RouteDraft } from '../domain/route-draft.ts'
 import type { Route } from '../domain/routing.ts'
 import { MAX_CHANNELS, MAX_PROVIDERS, MAX_ROUTES, routingProblems } from '../domain/routing-problems.ts'
-import { WEEKDAYS, type Weekday } from '../domain/time-window.ts'
+import { WEEKDAYS } from '../domain/time-window.ts'
 import type { ExplainRoute } from '../usecases/explain-route.ts'
 import type { PublishRoutingTable } from '../usecases/publish-routing-table.ts'
 import type { SetProviderState } from '../usecases/set-provider-state.ts'
@@ -116,9 +116,9 @@ function authorship(check: Check, { author, reason }: { author: string; reason: 
 }
 
 function routesIn(check: Check, sent: readonly ProtoRoute[], providers: Providers['providers']): Route[] {
-  const routes = oneTooMany(sent, MAX_ROUTES).map(toRoute)
-  for (const { field, description } of routingProblems(routes, providers)) check(field, undefined, false, description)
-  return routes
+  const drafts = oneTooMany(sent, MAX_ROUTES).map(toDraft)
+  for (const { field, description } of routingProblems(drafts, providers)) check(field, undefined, false, description)
+  return drafts.filter(isRoute)
 }
 
 /** Returns the beginning of `list`: enough for {@link routingProblems} to see that it is too long. */
@@ -126,13 +126,13 @@ function oneTooMany<T>(list: readonly T[], most: number): readonly T[] {
   return list.slice(0, most + 1)
 }
 
-function toRoute({ priority, match, channels, fallbackOnUndelivered }: ProtoRoute): Route {
+/** Unknown channels and days become '', for {@link routingProblems} to report together with everything else. */
+function toDraft({ priority, match, channels, fallbackOnUndelivered }: ProtoRoute): RouteDraft {
   const { amount, timeWindow } = match ?? {}
   return {
     priority,
     match: {
-      // One that is unknown must not widen the row to any: routingProblems says so.
-      channel: match?.channel ? (CHANNEL_NAMES.get(match.channel) as Channel) : null,
+      channel: match?.channel ? (CHANNEL_NAMES.get(match.channel) ?? '') : null,
       country: match?.country || null,
       callingPrefix: match?.callingPrefix || null,
       transactionType: match?.transactionType || null,
@@ -148,15 +148,13 @@ function toRoute({ priority, match, channels, fallbackOnUndelivered }: ProtoRout
         : null,
     },
     channels: oneTooMany(channels, MAX_CHANNELS).map(({ channel, providers }) => ({
-      // Whether there is one is for routingProblems to say, together with everything else.
-      channel: CHANNEL_NAMES.get(channel) as Channel,
+      channel: CHANNEL_NAMES.get(channel) ?? '',
       providers: oneTooMany(providers, MAX_PROVIDERS).map(({ provider, weight }) => ({ provider, weight })),
     })),
     ...(fallbackOnUndelivered && { fallbackOnUndelivered }),
   }
 }
 
-/** Undefined for none, which is for routingProblems to say as well. */
-function toWeekday(day: ProtoWeekday): Weekday {
-  return WEEKDAYS.find((name) => ProtoWeekday[name] === day) as Weekday
+function toWeekday(day: ProtoWeekday): string {
+  return WEEKDAYS.find((name) => ProtoWeekday[name] === day) ?? ''
 }

@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Channel } from '../../src/domain/challenge.ts'
-import type { ChannelStep, Route, RouteMatch } from '../../src/domain/routing.ts'
+import type { RouteDraft, StepDraft, WindowDraft } from '../../src/domain/route-draft.ts'
 import { routingProblems } from '../../src/domain/routing-problems.ts'
-import type { TimeWindow } from '../../src/domain/time-window.ts'
 import { ANY } from '../support/any-match.ts'
 
 const PROVIDERS = new Map<string, { channel: Channel }>([
@@ -13,27 +12,27 @@ const PROVIDERS = new Map<string, { channel: Channel }>([
 
 const SMS = step('SMS', ['twilio-sms', 1])
 const VOICE = step('VOICE', ['twilio-voice', 1])
-const NIGHT: TimeWindow = { start: '22:00', end: '06:00', timeZone: 'Europe/Madrid', weekdays: [] }
+const NIGHT: WindowDraft = { start: '22:00', end: '06:00', timeZone: 'Europe/Madrid', weekdays: [] }
 
-function step(channel: Channel, ...providers: [provider: string, weight: number][]): ChannelStep {
+function step(channel: string, ...providers: [provider: string, weight: number][]): StepDraft {
   return { channel, providers: providers.map(([provider, weight]) => ({ provider, weight })) }
 }
 
-function row(priority: number, match: Partial<RouteMatch> = {}, channels: ChannelStep[] = [SMS]): Route {
+function row(priority: number, match: Partial<RouteDraft['match']> = {}, channels: StepDraft[] = [SMS]): RouteDraft {
   return { priority, match: { ...ANY, ...match }, channels }
 }
 
 /** Each problem as "field: description". */
-function problems(routes: Route[], providers: ReadonlyMap<string, { channel: Channel }> = PROVIDERS): string[] {
+function problems(routes: RouteDraft[], providers: ReadonlyMap<string, { channel: Channel }> = PROVIDERS): string[] {
   return routingProblems(routes, providers).map(({ field, description }) => `${field}: ${description}`)
 }
 
 /** Problems of one row with this match, without where the row stands. */
-function matchProblems(match: Partial<RouteMatch>): string[] {
+function matchProblems(match: Partial<RouteDraft['match']>): string[] {
   return problems([row(1, match)]).map((problem) => problem.replace('routes[0].match.', ''))
 }
 
-function channelProblems(...channels: ChannelStep[]): string[] {
+function channelProblems(...channels: StepDraft[]): string[] {
   return problems([row(1, {}, channels)]).map((problem) => problem.replace('routes[0].', ''))
 }
 
@@ -148,9 +147,9 @@ describe('what a row matches', () => {
   })
 
   test('by time is hours of a day in a time zone, on days each named once', () => {
-    const edge: TimeWindow = { ...NIGHT, start: '00:00', end: '23:59', weekdays: ['SUNDAY', 'MONDAY'] }
+    const edge: WindowDraft = { ...NIGHT, start: '00:00', end: '23:59', weekdays: ['SUNDAY', 'MONDAY'] }
     expect(matchProblems({ timeWindow: edge })).toEqual([])
-    const worst: TimeWindow = {
+    const worst: WindowDraft = {
       start: '24:00',
       end: '6:00',
       timeZone: 'Madrid',
@@ -232,7 +231,7 @@ test('all problems of all rows are told at once, each where it is', () => {
 
 test('of a list that is too long nothing but that is told, as each of its items may be wrong', () => {
   const nobody = step('SMS', ['acme-sms', 0])
-  const weekdays = Array.from({ length: 8 }, () => 'SOMEDAY' as 'SUNDAY')
+  const weekdays = Array.from({ length: 8 }, () => 'SOMEDAY')
   expect(problems(Array.from({ length: 1_001 }, () => row(0)))).toEqual(['routes: must be at most 1000'])
   expect(channelProblems(nobody, nobody, nobody, nobody)).toEqual(['channels: must be 1 to 3'])
   expect(channelProblems(step('SMS', ...Array(11).fill(['acme-sms', 0])))).toEqual([
@@ -246,8 +245,8 @@ test('no more than 100 problems are looked for', () => {
 })
 
 test('a channel and a day that are none are named with everything else', () => {
-  const nowhere = step('FAX' as Channel, ['twilio-sms', 0])
-  const days = { ...NIGHT, weekdays: ['MONDAY', 'SOMEDAY' as 'SUNDAY'] } satisfies TimeWindow
+  const nowhere = step('FAX', ['twilio-sms', 0])
+  const days = { ...NIGHT, weekdays: ['MONDAY', 'SOMEDAY'] } satisfies WindowDraft
   expect(problems([row(0, { timeWindow: days }, [nowhere, nowhere, SMS])])).toEqual([
     'routes[0].priority: must be 1 to 1,000,000',
     'routes[0].match.time_window.weekdays: must be days of the week',
