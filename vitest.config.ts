@@ -2,7 +2,14 @@ import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /** What takes longest begins first, so that nothing else waits for it at the end. */
-const LONGEST = ['chaos', 'embedded-postgres', 'fallback-matrix', 'database-faults', 'crash', 'secrets-refresh']
+const LONGEST = [
+  'chaos',
+  'embedded-postgres',
+  'fallback-matrix',
+  'database-faults',
+  'routing-database',
+  'secrets-refresh',
+]
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
@@ -17,9 +24,12 @@ class LongestFirst extends BaseSequencer {
 export default defineConfig({
   test: {
     projects: [
-      // They leave nothing behind, so they share a process and what it has loaded.
+      // These leave nothing behind, so that files share a process and what it has loaded.
       { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'], isolate: false } },
-      { extends: true, test: { name: 'integration', include: ['test/{integration,browser}/**/*.test.ts'] } },
+      {
+        extends: true,
+        test: { name: 'integration', include: ['test/{integration,browser}/**/*.test.ts'], isolate: false },
+      },
       { extends: true, test: { name: 'long', include: ['test/long/**/*.test.ts'] } },
     ],
     globalSetup: 'test/support/global-setup.ts',

@@ -1,24 +1,17 @@
 import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { networkInterfaces, tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
 import { Code, createClient } from '@connectrpc/connect'
 import { createGrpcTransport } from '@connectrpc/connect-node'
 import { sql } from 'kysely'
 import { afterAll, expect, test, vi } from 'vitest'
-import {
-  ChallengeStatus,
-  DeliveryStatus,
-  SignatureService,
-  SignatureStatus,
-} from '../../gen/bank/signature/v1/signature_pb.ts'
+import { ChallengeStatus, DeliveryStatus, SignatureService } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { Health, HealthCheckResponse_ServingStatus as Status } from '../../gen/health/v1/health_pb.ts'
 import { openDatabase } from '../../src/db/database.ts'
-import { codeIn, failure, startRequest, transaction } from '../support/app.ts'
+import { failure, startRequest } from '../support/app.ts'
 import { startFakeVault } from '../support/fake-vault.ts'
 import { forceTable } from '../support/routing.ts'
 import {
@@ -30,26 +23,12 @@ import {
   PORTS,
   ROOT,
   run,
+  sandboxMessages,
   serve,
   startSlowly,
 } from '../support/service-process.ts'
 
-const dataDirectories: string[] = []
-
-afterAll(async () => {
-  killLeftovers()
-  for (const path of dataDirectories) {
-    const pidFile = await readFile(join(path, 'postgres', 'postmaster.pid'), 'utf8').catch(() => '')
-    if (pidFile) process.kill(Number.parseInt(pidFile, 10), 'SIGQUIT')
-    await vi.waitFor(async () => expect(await processesOn(path)).toEqual([]), 20_000)
-    await rm(path, { recursive: true })
-  }
-})
-
-async function messages(sandbox: string | undefined): Promise<{ sid: string; body: string }[]> {
-  const response = await fetch(`${sandbox}/messages`)
-  return (await response.json()) as { sid: string; body: string }[]
-}
+afterAll(killLeftovers)
 
 test.concurrent('it says where it listens, to people on standard error and to machines in the log', async () => {
   await using service = await serve(await ownDatabase())
@@ -60,7 +39,7 @@ test.concurrent('it says where it listens, to people on standard error and to ma
   expect(http).toBe(`http://127.0.0.1:${listening.http_port}`)
   expect(admin).toBe(`http://127.0.0.1:${listening.admin_port}`)
   for (const page of ['/metrics', '/livez', '/readyz']) expect(await get(`${admin}${page}`)).toBe(200)
-  expect(await messages(sandbox)).toEqual([])
+  expect(await sandboxMessages(sandbox)).toEqual([])
   await expect(connect(grpcUrl).getSignature({ signatureId: randomUUID() })).rejects.toMatchObject({
     code: Code.NotFound,
   })
@@ -82,7 +61,9 @@ test.concurrent.for(hosts)(
       signature: { status: 'SIGNATURE_STATUS_PENDING', transaction: { amount: { currencyCode: 'EUR', units: '125' } } },
       challenge: { status: 'CHALLENGE_STATUS_SENT', maskedPhoneNumber: '+34*****222' },
     })
-    expect((await messages(service.sandbox)).map(({ sid }) => sid)).toEqual([answer.challenge.providerChallengeId])
+    expect((await sandboxMessages(service.sandbox)).map(({ sid }) => sid)).toEqual([
+      answer.challenge.providerChallengeId,
+    ])
   },
 )
 
@@ -223,85 +204,3 @@ test.concurrent.for(Object.keys(PORTS))('a %s that is taken keeps it from starti
     other.close()
   }
 })
-
-test.concurrent('migrate brings an empty database up to date, and takes the last migration back and forth', async () => {
-  const env = await ownDatabase('template0')
-  const migrate = async (...args: string[]) => {
-    await using command = run(['migrate', ...args], env)
-    return await command.ended
-  }
-  await using database = openDatabase(env.DATABASE_URL)
-  const ran = async () => {
-    const { rows } = await sql<{ name: string }>`SELECT name FROM kysely_migration ORDER BY name`.execute(database.db)
-    return rows.map(({ name }) => name)
-  }
-  const names = (await readdir(join(ROOT, 'migrations'))).map((file) => basename(file, '.ts')).toSorted()
-  const last = names.at(-1)
-  const done = (stdout: string) => ({ code: 0, signal: null, stdout: `${stdout}\n`, stderr: '' })
-
-  expect(await migrate()).toEqual(done(names.join('\n')))
-  expect(await ran()).toEqual(names)
-  expect(await migrate('up')).toEqual(done('nothing to migrate'))
-  expect(await migrate('down')).toEqual(done(`${last}`))
-  expect(await ran()).toEqual(names.slice(0, -1))
-  expect(await migrate()).toEqual(done(`${last}`))
-}, 60_000)
-
-test.concurrent('in production migrate asks for the URL of the database alone', async () => {
-  const { DATABASE_URL } = await ownDatabase('template0')
-  await using missing = run(['migrate'], { NODE_ENV: 'production' })
-  const { stderr } = await missing.ended
-  expect(stderr).toBe('DATABASE_URL: is required with NODE_ENV=production; set DATABASE_URL or DATABASE_URL_FILE\n')
-
-  await using command = run(['migrate'], { NODE_ENV: 'production', DATABASE_URL })
-  expect(await command.ended).toMatchObject({ code: 0, stderr: '', stdout: expect.stringContaining('0001') })
-
-  await using vault = await startFakeVault()
-  vault.secrets.set('signature-router/database', { url: DATABASE_URL })
-  const env = { NODE_ENV: 'production', SECRETS_SOURCE: 'vault', VAULT_ADDR: vault.url, VAULT_TOKEN: vault.token }
-  await using fromVault = run(['migrate'], env)
-  expect(await fromVault.ended).toMatchObject({ code: 0, stdout: 'nothing to migrate\n' })
-  const read = vault.requests.map(({ path }) => path).filter((path) => path.startsWith('/v1/secret/'))
-  expect(read).toEqual(['/v1/secret/data/signature-router/database'])
-}, 60_000)
-
-test.concurrent.for(['migrate sideways', 'serve'])('"%s" is answered with the usage', async (line) => {
-  await using command = run(line.split(' '), {})
-  const { code, stdout, stderr } = await command.ended
-  expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
-  expect(stderr).toMatch(/^usage: main\.ts .*\n +main\.ts migrate \[up\|down\]\n$/)
-})
-
-test.concurrent('with only a data directory, a killed service loses nothing, and a stopped one leaves no PostgreSQL behind', async () => {
-  const dataDir = await mkdtemp(join(tmpdir(), 'signature-router-process-'))
-  dataDirectories.push(dataDir)
-  await using migration = run(['migrate'], { DATA_DIR: dataDir })
-  expect(await migration.ended).toMatchObject({ code: 0, stdout: expect.stringContaining('0001'), stderr: '' })
-  expect(await processesOn(dataDir)).toEqual([])
-
-  const { code, signatureId } = await (async () => {
-    await using service = await serve({ DATA_DIR: dataDir })
-    const { signature, challenge } = await connect(service.grpcUrl).startSignature(startRequest())
-    const message = (await messages(service.sandbox)).find(({ sid }) => sid === challenge?.providerChallengeId)
-    service.child.kill('SIGKILL')
-    expect(await service.ended).toMatchObject({ signal: 'SIGKILL' })
-    return { code: codeIn(message?.body), signatureId: signature?.id ?? '' }
-  })()
-
-  await using service = await serve({ DATA_DIR: dataDir })
-  const client = connect(service.grpcUrl)
-  expect(await client.getSignature({ signatureId })).toMatchObject({ signature: { status: SignatureStatus.PENDING } })
-  const completed = await client.completeSignature({ signatureId, code, transaction: transaction() })
-  expect(completed).toMatchObject({ signature: { id: signatureId, status: SignatureStatus.SIGNED } })
-
-  expect(await processesOn(dataDir)).not.toEqual([])
-  service.child.kill('SIGTERM')
-  expect(await service.ended).toMatchObject({ code: 0 })
-  expect(await processesOn(dataDir)).toEqual([])
-}, 120_000)
-
-/** The processes of the PostgreSQL that keeps its data in this directory. */
-async function processesOn(dataDir: string): Promise<string[]> {
-  const { stdout } = await promisify(execFile)('ps', ['-eo', 'stat=,args='])
-  return stdout.split('\n').filter((line) => !line.startsWith('Z') && line.includes(`${dataDir}/`))
-}

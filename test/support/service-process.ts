@@ -115,6 +115,12 @@ export function connect(baseUrl: string) {
   return createClient(SignatureService, createGrpcTransport({ baseUrl }))
 }
 
+/** The messages in the sandbox's outbox, from its HTTP API. */
+export async function sandboxMessages(sandbox: string | undefined): Promise<{ sid: string; body: string }[]> {
+  const response = await fetch(`${sandbox}/messages`)
+  return (await response.json()) as { sid: string; body: string }[]
+}
+
 /** Makes so many calls of StartSignature that Twilio keeps waiting, and gives them once all are stored. */
 export async function startSlowly(
   service: { grpcUrl: string; sandbox: string | undefined },
