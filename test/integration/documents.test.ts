@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { sql } from 'kysely'
-import { afterAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
+import { loadConfig } from '../../src/config.ts'
 import { openDatabase } from '../../src/db/database.ts'
+import { type Server, startServer } from '../../src/server.ts'
 import { type Block, blocksOf, codeIn, DOCUMENTS, rowsOf } from '../support/documents.ts'
-import { killLeftovers, ownDatabase, PATH, ROOT, type ServiceProcess, serve } from '../support/service-process.ts'
-
-afterAll(killLeftovers)
+import { ownDatabase, PATH, PORTS, ROOT } from '../support/service-process.ts'
 
 const RUN = DOCUMENTS.filter((path) => blocksOf(path, 'sh').length > 0)
 
@@ -42,7 +42,8 @@ test('what the commands of every document lead to is known', () => {
 })
 
 test.for(RUN)('the commands of %s do what they say, one after the other', { timeout: 60_000 }, async (path) => {
-  await using service = await serve(await ownDatabase())
+  const settings = { ...PORTS, LOG_LEVEL: 'silent', ...(await ownDatabase()) }
+  await using service = await startServer(await loadConfig(settings))
   const directory = await mkdtemp(join(tmpdir(), 'signature-router-documents-'))
   // What they migrate down and up again is a database that nothing else uses.
   const env = { PATH, HOME: directory, npm_config_update_notifier: 'false', ...(await ownDatabase()) }
@@ -88,17 +89,22 @@ function commandsOf({ text }: Block): string[] {
 }
 
 /** The command with the ports of this service, and with what a reader would put in by then in place of its <words>. */
-async function filledIn(command: string, service: ServiceProcess, seen: Record<string, string>): Promise<string> {
-  const { grpcUrl, http, admin, sandbox } = service
-  const addresses = { 50051: grpcUrl, 8080: http, 9090: admin, 8025: sandbox }
-  const [message] = (await (await fetch(`${sandbox}/messages`)).json()) as Message[]
+async function filledIn(command: string, service: Server, seen: Record<string, string>): Promise<string> {
+  const { grpcPort, httpPort, adminPort, sandboxUrl } = service
+  const ports = new Map([
+    ['50051', grpcPort],
+    ['8080', httpPort],
+    ['9090', adminPort],
+    ['8025', Number(new URL(sandboxUrl ?? '').port)],
+  ])
+  const [message] = (await (await fetch(`${sandboxUrl}/messages`)).json()) as Message[]
   const words: Record<string, string | undefined> = {
     ...seen,
     sid: message?.sid,
     code: /\b\d{6}\b/.exec(message?.body ?? '')?.[0],
   }
   return command
-    .replaceAll(/http:\/\/127\.0\.0\.1:(\d+)/g, (url, port) => addresses[port as keyof typeof addresses] ?? url)
+    .replaceAll(/(?<=http:\/\/127\.0\.0\.1:)\d+/g, (port) => String(ports.get(port)))
     .replaceAll(/<([a-z.]+)>/g, (word, name) => words[name] ?? word)
 }
 
