@@ -8,7 +8,7 @@ import { expect, test } from 'vitest'
 import { loadConfig } from '../../src/config.ts'
 import { openDatabase } from '../../src/db/database.ts'
 import { type Server, startServer } from '../../src/server.ts'
-import { type Block, blocksOf, codeIn, DOCUMENTS, rowsOf } from '../support/documents.ts'
+import { blocksOf, codeIn, DOCUMENTS, rowsOf } from '../support/documents.ts'
 import { ownDatabase, PATH, PORTS, ROOT } from '../support/service-process.ts'
 
 const RUN = DOCUMENTS.filter((path) => blocksOf(path, 'sh').length > 0)
@@ -70,7 +70,7 @@ test('the queries of the documents run', async () => {
   await using database = openDatabase(DATABASE_URL)
   const queries = DOCUMENTS.flatMap((path) => blocksOf(path, 'sql'))
   expect(queries).not.toEqual([])
-  for (const { text } of queries) expect((await sql.raw(text).execute(database.db)).rows).toEqual([])
+  for (const text of queries) expect((await sql.raw(text).execute(database.db)).rows).toEqual([])
 })
 
 test('the record names every table', async () => {
@@ -84,8 +84,8 @@ test('the record names every table', async () => {
 })
 
 /** The commands of a block: an empty line stands between two. */
-function commandsOf({ text }: Block): string[] {
-  return text.split(/\n\n+/)
+function commandsOf(block: string): string[] {
+  return block.split(/\n\n+/)
 }
 
 /** The command with the ports of this service, and with what a reader would put in by then in place of its <words>. */

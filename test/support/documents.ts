@@ -3,13 +3,6 @@ import { join } from 'node:path'
 
 export const ROOT = join(import.meta.dirname, '../..')
 
-/** A fenced block of a document. `info` is what follows the language, for example "by hand". */
-export interface Block {
-  language: string
-  info: string
-  text: string
-}
-
 /** The paths of all documents, from the root. */
 export const DOCUMENTS = globSync('**/*.md', { cwd: ROOT, exclude: (path) => path.includes('node_modules') })
   .filter((path) => !path.startsWith('.data/'))
@@ -20,15 +13,14 @@ export function readDocument(path: string): string {
   return readFileSync(join(ROOT, path), 'utf8')
 }
 
-/** The fenced blocks of a document, those in lists without their indentation. */
-export function blocksOf(path: string, language: string, info = ''): Block[] {
-  return [...readDocument(path).matchAll(/^( *)```(\w+) ?([^\n]*)\n(.*?)^ *```$/gms)]
-    .map(([, indent = '', language = '', info = '', text = '']) => ({
-      language,
-      info,
-      text: text.replaceAll(new RegExp(`^${indent}`, 'gm'), ''),
-    }))
-    .filter((block) => block.language === language && block.info === info)
+/**
+ * The fenced blocks of a document in a language, those in lists without their indentation. `info` is what follows the
+ * language, for example "by hand".
+ */
+export function blocksOf(path: string, language: string, info = ''): string[] {
+  return [...readDocument(path).matchAll(/^( *)```([^\n]*)\n(.*?)^ *```$/gms)]
+    .filter(([, , words]) => words === `${language} ${info}`.trimEnd())
+    .map(([, indent = '', , text = '']) => text.replaceAll(new RegExp(`^${indent}`, 'gm'), ''))
 }
 
 /** The cells of every table below a heading of a document, without its head, row by row. */

@@ -20,7 +20,7 @@ test.for(DOCUMENTS)('every link in %s leads to a file and a heading', (path) => 
 
 test.for(DOCUMENTS)('%s names only scripts and tests that exist', (path) => {
   const { scripts } = JSON.parse(readDocument('package.json'))
-  const commands = ['', 'by hand', 'production'].flatMap((info) => blocksOf(path, 'sh', info)).map(({ text }) => text)
+  const commands = ['', 'by hand', 'production'].flatMap((info) => blocksOf(path, 'sh', info))
   const named = [...commands.join('\n').matchAll(/npm run ([\w:]+)/g)].map(([, name = '']) => name)
   expect(named.filter((name) => !(name in scripts))).toEqual([])
   const tests = [...commands.join('\n').matchAll(/vitest run ([\w-]+)/g)].map(([, name]) => name)
@@ -35,7 +35,7 @@ test('README has the two commands to try it by, and stays short', () => {
 
 test('what the documents set in production is in a table of settings', () => {
   const blocks = DOCUMENTS.flatMap((path) => blocksOf(path, 'sh', 'production'))
-  const set = blocks.flatMap(({ text }) => text.match(SETTING) ?? [])
+  const set = blocks.flatMap((text) => text.match(SETTING) ?? [])
   const rows = [...readDocument('docs/operating.md').matchAll(/^\| (`[A-Z].*?) \|/gm)]
   const known = rows.flatMap(([, names = '']) => codeIn(names))
   expect(set).toContain('DATABASE_URL')
