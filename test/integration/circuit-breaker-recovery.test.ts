@@ -121,13 +121,13 @@ test('a caller without time for the call that tries a breaker is passed over, an
   passTime(OPEN_MS)
   const start = request()
 
-  expect(await failure(replica.client.startSignature(start, { timeoutMs: 2_000 }))).toMatchObject({
+  expect(await failure(replica.client.startSignature(start, { timeoutMs: 4_000 }))).toMatchObject({
     code: Code.Unavailable,
     reason: 'PROVIDER_UNAVAILABLE',
     metadata: { provider: 'twilio-sms', provider_error_code: 'BREAKER_OPEN' },
     retryDelayMs: 1_000,
   })
-  const { challenge } = await replica.client.startSignature(startRequest(), { timeoutMs: 2_000 })
+  const { challenge } = await replica.client.startSignature(startRequest(), { timeoutMs: 4_000 })
   expect(challenge).toMatchObject({ provider: 'vonage-sms', passedOver: [{ reason: PassReason.BREAKER_OPEN }] })
   expect(called(app)).toEqual(['vonage-sms'])
   expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.OPEN })
@@ -139,21 +139,21 @@ test('a caller without time for the call that tries a breaker is passed over, an
 test('when nobody with time for it comes for 30 seconds more, whoever comes tries a breaker', async () => {
   const replica = await open(app)
   passTime(OPEN_MS + 30_000 - 1)
-  await replica.client.startSignature(startRequest(), { timeoutMs: 2_000 })
+  await replica.client.startSignature(startRequest(), { timeoutMs: 4_000 })
   passTime(1)
-  await replica.client.startSignature(startRequest(), { timeoutMs: 2_000 })
+  await replica.client.startSignature(startRequest(), { timeoutMs: 4_000 })
 
   expect(called(app)).toEqual(['vonage-sms', 'twilio-sms'])
   expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })
 })
 
 test('the call that tries a breaker has its whole timeout, though its caller has another provider to go on to', async () => {
-  const replica = await open(app, { TWILIO_TIMEOUT_SECONDS: '1' })
+  const replica = await open(app, { TWILIO_TIMEOUT_SECONDS: '3' })
   passTime(OPEN_MS)
-  app.sandbox.failNext({ provider: 'twilio-sms', latencyMs: 900 })
+  app.sandbox.failNext({ provider: 'twilio-sms', latencyMs: 2_000 })
 
-  // Half of it would be 0.8 s.
-  const { challenge } = await replica.client.startSignature(startRequest(), { timeoutMs: 1_600 })
+  // Half of it would be 1.9 s.
+  const { challenge } = await replica.client.startSignature(startRequest(), { timeoutMs: 3_800 })
 
   expect(challenge).toMatchObject({ provider: 'twilio-sms' })
   expect(await breakers(replica)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })

@@ -146,7 +146,7 @@ test('a caller who does not wait counts nothing, while a provider that takes too
     cancel.abort()
     expect(await start).toMatchObject({ code: Code.Canceled })
   })
-  await vi.waitFor(async () => expect(await recentCalls(patient)).toMatchObject({ calls: 10, errorRate: 0 }), 5_000)
+  await vi.waitFor(async () => expect(await recentCalls(patient)).toMatchObject({ calls: 10, errorRate: 0 }), 20_000)
   expect(await breakers(patient)).toMatchObject({ 'twilio-sms': BreakerState.CLOSED })
 
   const strict = await withBreaker(app, { TWILIO_TIMEOUT_SECONDS: '0.1' })
@@ -159,10 +159,10 @@ test('a caller who does not wait counts nothing, while a provider that takes too
 const { CLOSED, OPEN } = BreakerState
 
 test.each([
-  { what: "its caller's deadline", timeoutMs: 600, env: {}, start: request, state: CLOSED, errorRate: 0 },
+  { what: "its caller's deadline", timeoutMs: 1_800, env: {}, start: request, state: CLOSED, errorRate: 0 },
   {
     what: 'the share of a caller with less time',
-    timeoutMs: 900,
+    timeoutMs: 2_700,
     env: {},
     start: startRequest,
     state: CLOSED,
@@ -170,21 +170,23 @@ test.each([
   },
   {
     what: 'the share of a caller with more time',
-    timeoutMs: 1_600,
+    timeoutMs: 4_800,
     env: {},
     start: startRequest,
     state: OPEN,
     errorRate: 1,
   },
-  { what: 'our budget', env: { DELIVERY_BUDGET_SECONDS: '0.5' }, start: request, state: OPEN, errorRate: 1 },
+  { what: 'our budget', env: { DELIVERY_BUDGET_SECONDS: '1.5' }, start: request, state: OPEN, errorRate: 1 },
 ])('after hung calls that $what ends before their timeout a breaker is $state', async (given) => {
-  const replica = await withBreaker(app, { TWILIO_TIMEOUT_SECONDS: '1', ...given.env })
-  app.sandbox.failNext(...times(10, { provider: 'twilio-sms', hang: true }))
+  const replica = await withBreaker(app, { TWILIO_TIMEOUT_SECONDS: '3', ...given.env })
   const options = given.timeoutMs ? { timeoutMs: given.timeoutMs } : {}
 
-  await Promise.allSettled(times(10, null).map(() => replica.client.startSignature(given.start(), options)))
-
-  await vi.waitFor(async () => expect(await recentCalls(replica)).toMatchObject({ calls: 10 }), 5_000)
+  // On a busy machine some deadlines are over before their call.
+  await vi.waitFor(async () => {
+    app.sandbox.failNext(...times(10, { provider: 'twilio-sms', hang: true }))
+    await Promise.allSettled(times(10, null).map(() => replica.client.startSignature(given.start(), options)))
+    expect((await recentCalls(replica))?.calls).toBeGreaterThanOrEqual(10)
+  }, 20_000)
   expect(await recentCalls(replica)).toMatchObject({ errorRate: given.errorRate })
   expect(await breakers(replica)).toMatchObject({ 'twilio-sms': given.state })
 })

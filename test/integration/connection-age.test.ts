@@ -35,11 +35,9 @@ test('clients lose no call and no stream when their connections end of age', asy
     () => grpcJs.call(getSignature, { signatureId }),
   ]
   const calls = clients.map(async (call) => {
-    let count = 0
-    for (; performance.now() < until; count += 1) await call()
-    return count
+    for (let count = 0; performance.now() < until || count < 4; count += 1) await call()
   })
-  for (const count of await Promise.all(calls)) expect(count).toBeGreaterThan(3)
+  await Promise.all(calls)
 
   // The stream has outlived the connection's age several times.
   await unlessRefused(() => app.client.abortSignature({ signatureId, reason: AbortReason.OPERATOR }))

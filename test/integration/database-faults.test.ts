@@ -1,4 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
 import { Code } from '@connectrpc/connect'
 import { sql } from 'kysely'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
@@ -47,6 +48,14 @@ function loseCommitOf(text: string): Promise<void> {
     },
   })
   return promise
+}
+
+/** Stands in the wire's place until somebody has come for the database in vain. */
+async function turnAway(): Promise<void> {
+  const server = createServer((socket) => socket.destroy()).listen(wire.port, '127.0.0.1')
+  await once(server, 'connection')
+  server.close()
+  await once(server, 'close')
 }
 
 /** Raises an SQLSTATE at so many writes to a table. */
@@ -104,7 +113,7 @@ test('a start whose COMMIT had no answer is found when the database comes back a
   const answer = app.client.startSignature(request)
   await lost
   await wire.refuse()
-  await sleep(700)
+  await turnAway()
   await wire.accept()
   expect((await answer).challenge?.providerChallengeId).toBe(home.sandbox.messages[0]?.sid)
   expect(home.sandbox.calls).toHaveLength(1)
@@ -285,10 +294,12 @@ test('a database that falls silent is given up within seconds, whatever the call
   const { signatureId } = await start(app)
   wire.silent = true
   const startedAt = performance.now()
-  const readiness = fetch(`http://127.0.0.1:${app.server.adminPort}/readyz`)
   expect(await failure(app.client.getSignature({ signatureId }))).toMatchObject(unavailable)
   expect(performance.now() - startedAt).toBeLessThan(20_000)
-  expect((await readiness).status).toBe(503)
+  await vi.waitFor(
+    async () => expect((await fetch(`http://127.0.0.1:${app.server.adminPort}/readyz`)).status).toBe(503),
+    10_000,
+  )
   expect((await fetch(`http://127.0.0.1:${app.server.adminPort}/livez`)).status).toBe(200)
   wire.silent = false
   await vi.waitFor(
@@ -302,16 +313,22 @@ test('a database that falls silent is given up within seconds, whatever the call
 
 test('a watcher hears of changes again after its replica has lost the database in silence', async () => {
   const { signatureId, code } = await start(app)
-  const types: string[] = []
-  const watching = (async () => {
-    for await (const { event } of app.client.watchSignature({ signatureId })) types.push(typeName(event?.type))
-  })()
-  await vi.waitFor(() => expect(types).toContain('CHALLENGE_SENT'))
+  const watch = ({ client }: Pick<App, 'client'>) => {
+    const types: string[] = []
+    const ended = (async () => {
+      for await (const { event } of client.watchSignature({ signatureId })) types.push(typeName(event?.type))
+    })()
+    return { types, ended }
+  }
+  const [near, far] = [watch(home), watch(app)]
+  for (const { types } of [near, far]) await vi.waitFor(() => expect(types).toContain('CHALLENGE_SENT'), 10_000)
   wire.silent = true
   // The notice of it is swallowed, and with it the connection that it came on: neither side is told.
   await home.client.completeSignature({ signatureId, code, transaction: transaction() })
-  await sleep(500)
+  await near.ended
+  await vi.waitFor(() => expect(wire.dead.size).toBeGreaterThan(0), 10_000)
+  expect(far.types).not.toContain('SIGNATURE_SIGNED')
   wire.silent = false
-  await watching
-  expect(types.at(-1)).toBe('SIGNATURE_SIGNED')
+  await far.ended
+  expect(far.types.at(-1)).toBe('SIGNATURE_SIGNED')
 }, 60_000)

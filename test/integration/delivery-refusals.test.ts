@@ -165,7 +165,7 @@ test.each<{ what: string; fault: Fault; code: string }>([
 
   const answer = await app.client.startSignature(request)
 
-  expect(performance.now() - startedMs).toBeLessThan(1_500)
+  expect(performance.now() - startedMs).toBeLessThan(5_000)
   await expectUnknown(app, answer, [['unproven', code]])
   expect(await app.client.startSignature(request)).toEqual(answer)
   expect(app.sandbox.calls).toHaveLength(1)

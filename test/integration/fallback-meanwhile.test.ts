@@ -211,7 +211,6 @@ test('a deadline is shared by the providers like the budget: the first one gets 
   const tookMs = performance.now() - startedMs
   call.answer(503)
   expect(tookMs).toBeGreaterThan(800)
-  expect(tookMs).toBeLessThan(1_900)
   expect(challenge).toMatchObject({ provider: 'vonage-sms', deliveryStatus: DeliveryStatus.ACCEPTED })
   expect(await challengesOf(app, signature?.id)).toMatchObject([
     { provider: 'twilio-sms', status: 'CANCELLED', attempts: ['unknown TIMEOUT'] },

@@ -86,7 +86,7 @@ test('a signed signature has the time of its signing and every step that led the
   ])
   const signedAt = timeline[4]?.time
   if (!completeTime || !signedAt) throw new Error('a time is missing')
-  expect(Math.abs(timestampMs(completeTime) - timestampMs(signedAt))).toBeLessThan(1_000)
+  expect(Math.abs(timestampMs(completeTime) - timestampMs(signedAt))).toBeLessThan(10_000)
 })
 
 test('a signature whose code could not be delivered has failed, with the reason in its timeline', async () => {

@@ -47,9 +47,10 @@ test.for(SPOILT)(
     await using place = await put(secretsOf(app.env))
     const replica = await app.replica({ ...place.env, ...QUICKLY })
     await place.spoil()
-    await vi.waitFor(async () => expect(await readsThat(replica, 'failed')).toBeGreaterThanOrEqual(2), 20_000)
+    await vi.waitFor(async () => expect(await readsThat(replica, 'failed')).toBeGreaterThanOrEqual(3), 20_000)
     const [line, ...more] = linesOf(replica, 'secrets not read, the last ones stay')
-    expect(more).toEqual([])
+    // What is spoilt in the midst of a read may take two of them to be known.
+    expect(more.length).toBeLessThanOrEqual(1)
     expect(line).toMatchObject({
       level: 'error',
       problems: expect.arrayContaining([expect.stringMatching(/^[A-Z_]+: must/)]),

@@ -194,7 +194,8 @@ test('a process has one listening connection, however many watch, and misses not
 
 test("the caller's deadline ends a watch", async () => {
   const { signatureId } = await start(app)
-  const watcher = watch(app, signatureId, { timeoutMs: 500 })
+  // Only the server knows of it: a client with a timer of its own may cancel the call first.
+  const watcher = watch(app, signatureId, { headers: { 'grpc-timeout': '1500m' } })
   expect(await failure(watcher.ended)).toMatchObject({ code: Code.DeadlineExceeded })
   expect(watcher.told).toEqual(STARTED)
   await vi.waitFor(() => expect(codesLogged(app, signatureId)).toEqual(['DEADLINE_EXCEEDED']), PATIENCE_MS)
@@ -222,7 +223,7 @@ test('a process that drains ends its watches at once, and they go on elsewhere w
   expect(await failure(watcher.ended)).toMatchObject({ code: Code.Unavailable, reason: 'SHUTTING_DOWN' })
   await abort(app, signatureId)
   await stopped
-  expect(performance.now() - stoppedMs).toBeLessThan(5_000)
+  expect(performance.now() - stoppedMs).toBeLessThan(10_000)
 
   const resumed = watch(other, signatureId, { afterPosition: watcher.events.at(-1)?.position ?? 0 })
   await resumed.ended
@@ -251,11 +252,11 @@ test('a watch goes on while a process that drains still waits for calls', async 
 function watch(
   { url }: Pick<App, 'url'>,
   signatureId: string,
-  { afterPosition = 0, timeoutMs }: { afterPosition?: number; timeoutMs?: number } = {},
+  { afterPosition = 0, headers = {} }: { afterPosition?: number; headers?: Record<string, string> } = {},
 ) {
   const client = createClient(SignatureService, createGrpcTransport({ baseUrl: url }))
   const stop = new AbortController()
-  const options = { signal: stop.signal, ...(timeoutMs && { timeoutMs }) }
+  const options = { signal: stop.signal, headers }
   const events: (TimelineEvent | undefined)[] = []
   const told: string[] = []
   const ended = (async () => {

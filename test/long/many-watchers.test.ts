@@ -31,7 +31,7 @@ let app: App
 let writer: Awaited<ReturnType<App['replica']>>
 let connections: Http2SessionManager[]
 beforeAll(async () => {
-  app = await startApp()
+  app = await startApp({ DATABASE_POOL_SIZE: '20' })
   writer = await app.replica()
   connections = Array.from({ length: CONNECTIONS }, () => new Http2SessionManager(app.url))
 })

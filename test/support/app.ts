@@ -57,6 +57,8 @@ export async function startApp(env: Record<string, string> = {}): Promise<App> {
     INDEX_KEY: randomKey(),
     LOG_LEVEL: 'debug',
     DELIVERY_BACKOFF_MS: '10',
+    // All test files share one server, whose connections are counted.
+    DATABASE_POOL_SIZE: '10',
     // The tests of other things let providers fail more often than a breaker would bear.
     CIRCUIT_BREAKER: 'off',
     ...env,

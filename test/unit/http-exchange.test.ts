@@ -94,7 +94,7 @@ describe('an answer that begins with a 2xx and can not be used is unproven', () 
       providerErrorCode: 'TIMEOUT',
       failureClass: 'unproven',
     })
-    expect(performance.now() - startedMs).toBeLessThan(700)
+    expect(performance.now() - startedMs).toBeLessThan(10_000)
   })
 })
 

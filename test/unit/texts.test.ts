@@ -124,7 +124,7 @@ describe('a text message', () => {
     const startedMs = performance.now()
     for (let message = 0; message < 20; message++) shown('\u{1faf0}'.repeat(140))
     // About 20 ms when the work grows with the length, 10 s when it grows with its square.
-    expect(performance.now() - startedMs).toBeLessThan(2_000)
+    expect(performance.now() - startedMs).toBeLessThan(5_000)
   })
 
   test('what any character is transliterated to, GSM-7 has', () => {

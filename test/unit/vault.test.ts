@@ -309,7 +309,7 @@ test('a start that is aborted while Vault hangs ends at once', async () => {
   setTimeout(() => stop.abort(reason), 50)
   const before = performance.now()
   await expect(starting).rejects.toBe(reason)
-  expect(performance.now() - before).toBeLessThan(2_000)
+  expect(performance.now() - before).toBeLessThan(4_500)
 })
 
 test('every missing or malformed Vault setting is told at once', async () => {
