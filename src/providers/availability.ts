@@ -19,3 +19,17 @@ export function createAvailability(clock: () => Date): Availability {
     return answer
   }
 }
+
+/** Asks each provider once whether it would serve us, and calls `onUnavailable` with the names of those that wouldn't. */
+export function askProviders(
+  providers: ReadonlyMap<string, SignatureProvider>,
+  stopping: AbortSignal,
+  onUnavailable: (provider: string) => void,
+): void {
+  for (const provider of providers.values()) {
+    const signal = AbortSignal.any([stopping, AbortSignal.timeout(provider.timeoutMs)])
+    provider.isAvailable(signal).then((available) => {
+      if (!available && !stopping.aborted) onUnavailable(provider.name)
+    })
+  }
+}
