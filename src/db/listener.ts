@@ -1,23 +1,21 @@
 import { once } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { TargetSession } from '../domain/database-url.ts'
+import { startLoop } from '../loop.ts'
 import { givingUpSocket } from './database.ts'
 import { createServers } from './servers.ts'
 import { openSession } from './session.ts'
 
 const RECONNECT_MS = 500
-/** How often something is asked, only to see that the connection still carries. */
+/** How often a query is sent, only to see that the connection still works. */
 const BEAT_MS = 5_000
 const SILENCE_MS = 2 * BEAT_MS
 
-/** What a notice says; undefined when listening has begun, as any may have been missed before. */
+/** Called with a notice's payload; with undefined when listening has begun, as notices may have been missed before. */
 type OnNotice = (payload: string | undefined) => void
 
-/** Listens to these channels on one connection, and connects again when that breaks, to what the URL is then. */
+/** Listens to `channels` on one connection. When that breaks, connects again, to what `url` returns then. */
 export function openListener(url: () => string, channels: Readonly<Record<string, OnNotice>>): AsyncDisposable {
-  const stop = new AbortController()
-  const stopped = once(stop.signal, 'abort')
   const servers = createServers(url)
 
   /** Listens on one server until the connection ends. A standby refuses LISTEN, so another one is tried. */
@@ -55,23 +53,14 @@ export function openListener(url: () => string, channels: Readonly<Record<string
     }
   }
 
-  async function listen(): Promise<void> {
+  async function listen(stopping: AbortSignal): Promise<void> {
+    const stopped = once(stopping, 'abort')
     await using connection = await servers.connect(connect)
     await Promise.race([connection.over, stopped])
   }
 
-  async function listenOn(): Promise<void> {
-    while (!stop.signal.aborted) {
-      await listen().catch(() => {})
-      await sleep(RECONNECT_MS, undefined, { signal: stop.signal }).catch(() => {})
-    }
-  }
-
-  const listening = listenOn()
-  return {
-    async [Symbol.asyncDispose]() {
-      stop.abort()
-      await listening
-    },
-  }
+  return startLoop(
+    (stopping) => listen(stopping).catch(() => {}),
+    () => RECONNECT_MS,
+  )
 }

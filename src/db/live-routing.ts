@@ -1,32 +1,32 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type CompiledRoutes, compileRoutes } from '../domain/routing.ts'
+import { startLoop } from '../loop.ts'
 import type { Db } from './database.ts'
 import { type ProviderSwitch, readProviderSwitches } from './provider-switches.ts'
 import { findRoutingTable, type RoutingTable } from './routing-tables.ts'
 
-/** The routing table and the providers' switches as this process obeys them. They stay when the database is away. */
+/** The routing table and the providers' switches that this process obeys. They stay in force while the database is away. */
 export interface LiveRouting extends AsyncDisposable {
   readonly version: number
   readonly routes: CompiledRoutes
-  /** What operators last said, by provider. */
+  /** The latest switch of every provider that has one. */
   readonly switches: ReadonlyMap<string, ProviderSwitch>
-  /** Something was published, as far as this process was told. */
+  /** Makes the next read begin now. Call it when something was published. */
   notice(): void
-  /** Reads anew. Resolves when what was published before the call is obeyed. */
+  /** Reads again. Resolves when everything published before the call is obeyed. */
   refresh(): Promise<void>
 }
 
 export interface LiveRoutingEvents {
-  /** A version of the table is in force from now on. */
+  /** Called with each version of the table, once it is in force. */
   onTable(table: RoutingTable): void
-  /** Nothing could be read; told once until it can be again. */
+  /** Called once when reading fails, and again only after a read that succeeded. */
   onError(error: unknown): void
 }
 
-/** Behind the notices, should they not come through, as with a pooler between us and the database. */
+/** For notices that don't come through, as with a pooler between us and the database. */
 const POLL_MS = 500
 
-/** Reads the table and the switches, and goes on reading them: at each notice, and now and then without one. */
+/** Reads the table and the switches now, at each notice, and regularly without one. Throws if the first read fails. */
 export async function openLiveRouting(db: Db, { onTable, onError }: LiveRoutingEvents): Promise<LiveRouting> {
   let version = 0
   let routes: CompiledRoutes = []
@@ -49,31 +49,20 @@ export async function openLiveRouting(db: Db, { onTable, onError }: LiveRoutingE
   }
 
   await refresh()
-  const stop = new AbortController()
-  let wake = () => {}
+  let failing = false
+  const following = startLoop(
+    async () => {
+      try {
+        await refresh()
+        failing = false
+      } catch (error) {
+        if (!failing) onError(error)
+        failing = true
+      }
+    },
+    () => POLL_MS,
+  )
 
-  async function follow(): Promise<void> {
-    let failing = false
-    while (!stop.signal.aborted) {
-      const noticed = Promise.withResolvers<void>()
-      wake = noticed.resolve
-      await refresh().then(
-        () => {
-          failing = false
-        },
-        (error) => {
-          if (!failing) onError(error)
-          failing = true
-        },
-      )
-      const pause = new AbortController()
-      const stopped = AbortSignal.any([stop.signal, pause.signal])
-      await Promise.race([noticed.promise, sleep(POLL_MS, undefined, { signal: stopped }).catch(() => {})])
-      pause.abort()
-    }
-  }
-
-  const following = follow()
   return {
     get version() {
       return version
@@ -85,10 +74,7 @@ export async function openLiveRouting(db: Db, { onTable, onError }: LiveRoutingE
       return switches
     },
     refresh,
-    notice: () => wake(),
-    async [Symbol.asyncDispose]() {
-      stop.abort()
-      await following
-    },
+    notice: following.wake,
+    [Symbol.asyncDispose]: () => following[Symbol.asyncDispose](),
   }
 }

@@ -1,8 +1,8 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { sql } from 'kysely'
+import { startLoop } from '../loop.ts'
 import type { Database } from './database.ts'
 
-/** Whether this replica can do its work. Disposing ends the regular look at it, not the connection. */
+/** Judges whether this replica can do its work. Disposing ends the regular looks, not the connection. */
 export interface Readiness extends AsyncDisposable {
   /** Resolves when the database takes writes and its clock agrees with ours. Rejects otherwise. */
   check(): Promise<void>
@@ -16,31 +16,31 @@ export type NotReady =
 export interface ReadinessEvents {
   /** After each look: how far our clock is ahead of the database's. */
   onSkew(skewMs: number): void
-  /** Our clock is more than 2 s off the database's, or no longer. */
+  /** Called when our clock begins or ceases to be more than 2 s off the database's. */
   onSkewed(isSkewed: boolean, skewMs: number): void
-  /** What keeps this replica from being ready is another thing now; undefined: nothing, as at first. */
+  /** Called when `problem`, which keeps this replica from being ready, is another than before; undefined is none, as at first. */
   onChange(problem: NotReady | undefined, error?: unknown): void
 }
 
-/** However many ask, the database is asked this often at most. */
+/** The database is asked at most this often, however many ask for readiness. */
 const LEAST_BETWEEN_MS = 500
-/** Without anybody asking. */
+/** The database is asked at least this often. */
 const LOOK_EVERY_MS = 2_000
-/** A caller waits this long at most. */
+/** A caller waits at most this long. */
 const ANSWER_WITHIN_MS = 2_000
 const SKEW_WARNING_MS = 2_000
 const SKEW_REFUSED_MS = 10_000
 
-/** The time that a statement on a connection for {@link openReadiness} may take. */
+/** How long a statement may take on a connection for {@link openReadiness}. */
 export const READINESS_TIMEOUT_MS = ANSWER_WITHIN_MS
 
-/** Looks at the database regularly, over `database`, which is for nothing else: a flood of calls must not look like an outage. */
+/** Looks at the database regularly over a pool of its own: a flood of calls must not look like an outage. */
 export function openReadiness(
   { db, renew }: Pick<Database, 'db' | 'renew'>,
   clock: () => Date,
   { onSkew, onSkewed, onChange }: ReadinessEvents,
 ): Readiness {
-  const stop = new AbortController()
+  let isStopping = false
   let askedAt = Number.NEGATIVE_INFINITY
   let answer = Promise.resolve()
   let current: NotReady | undefined
@@ -59,7 +59,7 @@ export function openReadiness(
     const halfWayMs = (performance.now() - began) / 2
     const { nowMs, isReadOnly } = rows[0] ?? { nowMs: Number.NaN, isReadOnly: true }
     if (isReadOnly) {
-      // Elsewhere there may be one that takes writes by now.
+      // Another server may take writes by now.
       renew()
       return 'the database takes no writes'
     }
@@ -77,13 +77,13 @@ export function openReadiness(
     return atLeastMs > SKEW_REFUSED_MS ? "the clock is more than 10 s off the database's" : undefined
   }
 
-  async function lookAndTell(): Promise<void> {
+  async function lookAndReport(): Promise<void> {
     let error: unknown
     const problem = await look().catch((reason): NotReady => {
       error = reason
       return 'the database does not answer'
     })
-    if (problem !== current && !stop.signal.aborted) onChange(problem, error)
+    if (problem !== current && !isStopping) onChange(problem, error)
     current = problem
     if (problem) throw new Error(problem)
   }
@@ -91,25 +91,21 @@ export function openReadiness(
   function check(): Promise<void> {
     if (performance.now() - askedAt < LEAST_BETWEEN_MS) return answer
     askedAt = performance.now()
-    answer = lookAndTell()
-    // Whoever asks handles it; nobody may.
+    answer = lookAndReport()
+    // Handled by its callers, if there are any.
     answer.catch(() => {})
     return answer
   }
 
-  async function lookOn(): Promise<void> {
-    while (!stop.signal.aborted) {
-      await check().catch(() => {})
-      await sleep(LOOK_EVERY_MS, undefined, { signal: stop.signal, ref: false }).catch(() => {})
-    }
-  }
-
-  const looking = lookOn()
+  const looking = startLoop(
+    () => check().catch(() => {}),
+    () => LOOK_EVERY_MS,
+  )
   return {
     check,
     async [Symbol.asyncDispose]() {
-      stop.abort()
-      await looking
+      isStopping = true
+      await looking[Symbol.asyncDispose]()
     },
   }
 }

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { spread, startLoop } from '../loop.ts'
 import type { Db } from './database.ts'
 import { takeMissingReceipts } from './receipts.ts'
 import {
@@ -11,24 +11,23 @@ import {
 } from './sweeps.ts'
 
 export interface SweeperConfig {
-  /** How long signatures are kept after their end; undefined: for ever. */
+  /** How long signatures are kept after their end; undefined keeps them for ever. */
   retentionMs: number | undefined
   onLost(delivery: LostDelivery): void
   onExpired(count: number): void
   onRemoved(table: 'idempotency_key' | 'signature', count: number): void
   onReceiptMissing(missing: { provider: string; routePriority: number }): void
-  /** Nothing could be done; it is tried again. */
+  /** A sweep failed; it is tried again. */
   onError(error: unknown): void
 }
 
 const SWEEP_EVERY_MS = 2_000
 
-/** Does every few seconds what no call would do. Every replica has one: no row is taken by two. Disposing ends it. */
+/** Does every few seconds what no call would do, until it is disposed of. Every replica has a sweeper; no row is taken by two. */
 export function openSweeper(db: Db, config: SweeperConfig): AsyncDisposable {
-  const stop = new AbortController()
   const { retentionMs } = config
 
-  /** Each takes one batch and returns how many that were. */
+  /** Each takes one batch and returns the number of its rows. */
   const sweeps: (() => Promise<number>)[] = [
     async () => {
       const lost = await takeLostDeliveries(db)
@@ -57,23 +56,14 @@ export function openSweeper(db: Db, config: SweeperConfig): AsyncDisposable {
     },
   ]
 
-  async function sweepOn(): Promise<void> {
-    while (!stop.signal.aborted) {
-      await takeTurns()
-      // Replicas that were started together shall not go on looking together.
-      const pauseMs = SWEEP_EVERY_MS * (0.75 + Math.random() / 2)
-      await sleep(pauseMs, undefined, { signal: stop.signal, ref: false }).catch(() => {})
-    }
-  }
-
   /** Runs the sweeps in turn until none finds a full batch, so that the backlog of one keeps no other waiting. */
-  async function takeTurns(): Promise<void> {
+  async function takeTurns(stopping: AbortSignal): Promise<void> {
     const failed = new Set<unknown>()
     let isMore = true
     while (isMore) {
       isMore = false
       for (const sweep of sweeps) {
-        if (stop.signal.aborted) return
+        if (stopping.aborted) return
         if (failed.has(sweep)) continue
         try {
           if ((await sweep()) === BATCH) isMore = true
@@ -86,11 +76,5 @@ export function openSweeper(db: Db, config: SweeperConfig): AsyncDisposable {
     }
   }
 
-  const sweeping = sweepOn()
-  return {
-    async [Symbol.asyncDispose]() {
-      stop.abort()
-      await sweeping
-    },
-  }
+  return startLoop(takeTurns, () => spread(SWEEP_EVERY_MS))
 }

@@ -88,7 +88,8 @@ export function localTime(at: Date, timeZone: string): LocalTime {
   if (known?.minute === minute) return known.time
   const parts = formatOf(timeZone)?.formatToParts(at) ?? []
   const part = (type: string) => parts.find((found) => found.type === type)?.value ?? ''
-  const day = WEEKDAYS.indexOf(part('weekday').toUpperCase() as Weekday)
+  const weekdays: readonly string[] = WEEKDAYS
+  const day = weekdays.indexOf(part('weekday').toUpperCase())
   const time = day * DAY + minuteOfDay(`${part('hour')}:${part('minute')}`)
   lastAsked.set(timeZone, { minute, time })
   return time
