@@ -25,7 +25,15 @@ export default defineConfig({
   test: {
     projects: [
       // These leave nothing behind, so that files share a process and what it has loaded.
-      { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'], isolate: false } },
+      {
+        extends: true,
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts'],
+          isolate: false,
+          setupFiles: 'test/support/seed-checks.ts',
+        },
+      },
       {
         extends: true,
         test: { name: 'integration', include: ['test/{integration,browser}/**/*.test.ts'], isolate: false },

@@ -6,8 +6,8 @@ import { sandboxSettings } from '../../src/sandbox/sandbox-accounts.ts'
 import { type Load, startLoad } from '../support/rolling-restart.ts'
 import { type Env, killLeftovers, ownDatabase, serve } from '../support/service-process.ts'
 
-/** `RESTARTS=100` is the long run. */
-const RESTARTS = Number(process.env.RESTARTS ?? 4)
+/** `RESTARTS=100` takes some minutes. */
+const RESTARTS = Number(process.env.RESTARTS ?? 12)
 const CLIENTS = 6
 
 afterAll(killLeftovers)

@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,6 +16,8 @@ declare module 'vitest' {
     postgresUrl: string
     /** Shared by all, as making their keys takes a while. */
     accounts: SandboxAccounts
+    /** What all that is drawn at random in this run begins with. */
+    seed: number
   }
 }
 
@@ -29,6 +32,9 @@ async function sparingDisks(url: string): Promise<void> {
 
 /** One real PostgreSQL for all test files, with a migrated database to clone. */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
+  const seed = Number(process.env.SEED ?? randomInt(1_000_000))
+  process.stdout.write(`seed ${seed}; to draw the same again: SEED=${seed}\n`)
+  project.provide('seed', seed)
   const dataDir = await mkdtemp(join(tmpdir(), 'signature-router-test-'))
   const postgres = await startEmbeddedPostgres({ dataDir })
   await sparingDisks(postgres.url)
