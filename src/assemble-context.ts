@@ -6,7 +6,7 @@ import type { OpenSecrets } from './open-secrets.ts'
 import { createAvailability } from './providers/availability.ts'
 import { createDeliver } from './providers/deliver.ts'
 import { createInFlight } from './providers/in-flight.ts'
-import { createObstacle } from './providers/obstacle.ts'
+import { createPassReason } from './providers/pass-reason.ts'
 import { watchHealth } from './providers/provider-health.ts'
 
 /** What a delivery's lease allows beyond its budget, for the writes around it. */
@@ -31,7 +31,7 @@ export function assembleContext(config: Config, { database, secrets, vendors, ..
   metrics.watchPauses(() => new Map([...providers.keys()].map((name) => [name, pausedForMs(name) > 0])))
   const inFlight = createInFlight(config.deliveriesInFlight)
   metrics.watchInFlight(inFlight.counts)
-  const obstacle = createObstacle({ pausedForMs, health })
+  const passReason = createPassReason({ pausedForMs, health })
   const policy = { retries: config.deliveryRetries, backoffMs: config.deliveryBackoffMs }
   return {
     ...opened,
@@ -51,10 +51,10 @@ export function assembleContext(config: Config, { database, secrets, vendors, ..
     health,
     inFlight,
     // Only before a delivery begins: one that is under way counts itself.
-    obstacle: (provider, timeLeftMs) =>
-      obstacle(provider, timeLeftMs) ??
+    passReason: (provider, timeLeftMs) =>
+      passReason(provider, timeLeftMs) ??
       (inFlight.isFull(provider) ? { reason: 'OVERLOADED', lastsMs: FULL_MS } : undefined),
-    deliver: createDeliver({ ...opened, policy, health, obstacle }),
+    deliver: createDeliver({ ...opened, policy, health, passReason }),
     challenges: {
       ttlMs: config.challengeTtlMs,
       maxTries: config.challengeMaxTries,

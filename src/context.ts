@@ -5,21 +5,21 @@ import type { Keys } from './domain/keys.ts'
 import type { Availability } from './providers/availability.ts'
 import type { Deliver } from './providers/deliver.ts'
 import type { InFlight } from './providers/in-flight.ts'
-import type { ObstacleTo } from './providers/obstacle.ts'
+import type { PassReasonNow } from './providers/pass-reason.ts'
 import type { SignatureProvider } from './providers/provider.ts'
 import type { HealthOf } from './providers/provider-health.ts'
 import type { ReceiptReader } from './providers/receipt-reader.ts'
 import type { Logger } from './telemetry/logger.ts'
 import type { Metrics } from './telemetry/metrics.ts'
 
-/** What lives as long as the process. Use cases name the slice of it that they use. */
+/** Everything that lives as long as the process. Use cases name the slice of it that they use. */
 export interface Context {
   db: Db
-  /** Connections of their own for lists and simulations. */
+  /** A pool of its own, for lists and simulations. */
   operatorReads: Pick<Database, 'db' | 'isBusy'>
-  /** As last read, like `providers` and `receiptReaders`: another after each rotation, so look at each use. */
+  /** As last read, like `providers` and `receiptReaders`. A rotation replaces them, so read them at each use. */
   readonly keys: Keys
-  /** Reads the secrets at once, as another replica may know newer ones. Never fails: those that are there stay. */
+  /** Reads the secrets now, as another replica may know newer ones. Never rejects: if reading fails, the old ones stay. */
   readSecretsAgain(): Promise<void>
   routing: LiveRouting
   notices: SignatureNotices
@@ -27,14 +27,14 @@ export interface Context {
   readonly providers: ReadonlyMap<string, SignatureProvider>
   isAvailable: Availability
   health: HealthOf
-  /** What stands in the way of calling a provider right now. */
-  obstacle: ObstacleTo
+  /** Why a provider is passed over right now. */
+  passReason: PassReasonNow
   inFlight: InFlight
   deliver: Deliver
   readonly receiptReaders: readonly ReceiptReader[]
-  /** Too many callers wait for the database already. */
+  /** True while the queue for database connections is full. */
   isStorageBusy: () => boolean
-  /** Aborted when the process has drained, for work that no caller waits for. */
+  /** Aborted once the process has drained. For work that no caller waits for. */
   ending: AbortSignal
   metrics: Metrics
   log: Logger

@@ -3,11 +3,11 @@ import pRetry from 'p-retry'
 import type { Attempt, DeliveryOutcome, ProviderResult } from '../domain/delivery.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import type { ObstacleTo } from './obstacle.ts'
+import type { PassReasonNow } from './pass-reason.ts'
 import { type ChallengeMessage, ProviderError, type SignatureProvider } from './provider.ts'
 import type { HealthOf } from './provider-health.ts'
 
-/** How hard a delivery tries. */
+/** How often a delivery tries, and how long it waits in between. */
 export interface DeliveryPolicy {
   /** Calls after the first. */
   retries: number
@@ -18,7 +18,7 @@ export interface DeliveryPolicy {
 interface DeliveryTools {
   policy: DeliveryPolicy
   health: HealthOf
-  obstacle: ObstacleTo
+  passReason: PassReasonNow
   metrics: Metrics
   log: Logger
   clock: () => Date
@@ -32,7 +32,7 @@ export interface DeliveryTime {
   budgetMs: number
   /** For those of the providers behind this one, too. */
   totalMs: number
-  /** How long the caller waits for all that. */
+  /** How long the caller waits for all of them. */
   patienceMs: number
 }
 
@@ -50,10 +50,10 @@ const LEAST_CALL_MS = 100
 
 /**
  * Makes the function that delivers a message over one provider. It calls the provider, and retries while that may help and
- * no obstacle appears, within `time` and until `signal` is aborted. Only the call that tries an open breaker runs to the
- * provider's own timeout, as all callers share its verdict. It never throws: failures are in the outcome.
+ * the provider isn't passed over, within `time` and until `signal` is aborted. Only the call that tries an open breaker
+ * runs to the provider's own timeout, as all callers share its verdict. It never throws: failures are in the outcome.
  */
-export function createDeliver({ policy, health, obstacle, metrics, log, clock, ending }: DeliveryTools): Deliver {
+export function createDeliver({ policy, health, passReason, metrics, log, clock, ending }: DeliveryTools): Deliver {
   return async (provider, message, beginAttempt, time, signal) => {
     const counted = metrics.provider(provider.name)
     const attempts: Attempt[] = []
@@ -64,17 +64,17 @@ export function createDeliver({ policy, health, obstacle, metrics, log, clock, e
     const fields = { provider: provider.name, challenge_id: message.challengeId }
     let result: ProviderResult | undefined
 
-    /** Returns what keeps a call from being made now, or undefined once the call is recorded. */
-    async function whyNot(number: number, startedAt: Date, leftMs: number): Promise<string | undefined> {
-      const stands = obstacle(provider.name, leftMs)
-      if (stands) return stands.reason
+    /** Records a call. Returns why it must not be made now, or undefined if it may. */
+    async function beginCall(number: number, startedAt: Date, leftMs: number): Promise<string | undefined> {
+      const before = passReason(provider.name, leftMs)
+      if (before) return before.reason
       const isBegun = await beginAttempt(number, startedAt).catch((error) => {
         log.error({ ...fields, attempt: number, error }, 'attempt not written, so the call is not made')
         return undefined
       })
       if (isBegun === undefined) return 'STORAGE_UNAVAILABLE'
       if (!isBegun) return 'NOT_PENDING'
-      const since = deadline - performance.now() < LEAST_CALL_MS ? 'NO_TIME' : obstacle(provider.name, leftMs)?.reason
+      const since = deadline - performance.now() < LEAST_CALL_MS ? 'NO_TIME' : passReason(provider.name, leftMs)?.reason
       if (since) attempts.push({ number, outcome: 'not_made', providerErrorCode: since, startedAt, endedAt: clock() })
       return since
     }
@@ -84,7 +84,7 @@ export function createDeliver({ policy, health, obstacle, metrics, log, clock, e
       const spentMs = performance.now() - begunMs
       const leftMs = time.totalMs - spentMs
       const isPatient = time.patienceMs - spentMs >= provider.timeoutMs
-      stopped = await whyNot(number, startedAt, leftMs)
+      stopped = await beginCall(number, startedAt, leftMs)
       if (stopped) throw new ProviderError(provider.name, stopped, 'ours')
       const stopTimer = counted.latency.startTimer()
       const end = (status: 'success' | 'error', outcome: Attempt['outcome'], providerErrorCode: string | null) => {
@@ -98,7 +98,7 @@ export function createDeliver({ policy, health, obstacle, metrics, log, clock, e
           const cut = AbortSignal.any([timeout, isUncut ? ending : budget])
           return provider.sendChallenge({ ...message, attempt: number }, cut)
         }
-        // The caller gave up, or has less time than the call may take, which is why the budget is short.
+        // The caller gave up, or has less time than the call may take, so the budget is short.
         const isExcused = () => !timeout.aborted && (signal.aborted || (budget.aborted && !isPatient))
         result = await health(provider.name).observe(send, isExcused)
         end('success', 'sent', null)
@@ -128,13 +128,13 @@ export function createDeliver({ policy, health, obstacle, metrics, log, clock, e
       async shouldRetry({ error, retryDelay }) {
         if (!(error instanceof ProviderError) || !isRetriable(error)) return false
         const { retryAfterMs = 0 } = error
-        // A wait that outlasts the budget can only end in nothing: better to say so now.
+        // No call could be made after a wait that outlasts the budget: give up now.
         if (performance.now() + Math.max(retryAfterMs, retryDelay) + LEAST_CALL_MS > deadline) return false
         await sleep(Math.max(0, retryAfterMs - retryDelay), undefined, { signal: budget })
         return true
       },
     }).catch(() => {
-      // What happened is in attempts and result; p-retry also rejects when its signal fires after a success.
+      // The outcome is in attempts and result; p-retry also rejects when its signal fires after a success.
     })
 
     const outcome = outcomeOf(result, attempts, stopped)

@@ -13,9 +13,9 @@ import { AppError } from '../errors.ts'
 import type { Delivering } from '../providers/in-flight.ts'
 import { nextUsable, type Plan } from './plan-route.ts'
 
-type Ctx = Pick<Context, 'db' | 'keys' | 'providers' | 'obstacle' | 'deliver' | 'challenges' | 'metrics'>
+type Ctx = Pick<Context, 'db' | 'keys' | 'providers' | 'passReason' | 'deliver' | 'challenges' | 'metrics'>
 
-/** A stored signature, with what its messages are made of. */
+/** A stored signature, with everything that its messages are made of. */
 export interface Recipient {
   signatureId: string
   phone: string
@@ -35,21 +35,21 @@ export interface CodedChallenge {
   code: string
 }
 
-/** A provider that has another behind it gets this part of the time that is left, so that something is left for that one. */
+/** A provider with another one behind it gets this part of the time left, so that some is left for the other. */
 const SHARE = 1 / 2
 /** With less than this part of the time left, another challenge would only cancel a code that may have arrived. */
 const LEAST = 1 / 10
 
-/** The caller's own signal ends a delivery at the deadline; the budget only keeps it from waiting for what comes after. */
+/** Slightly longer than the deadline, so that the caller's signal ends the delivery, not our budget. */
 const DEADLINE_MARGIN_MS = 100
 
-/** With less time left no message could be sent and no answer be given. */
+/** With less time left no message could be sent and no answer returned. */
 const FLOOR_MS = 200
 
-/** An outage of the database that is over after so long loses no record of what was sent. */
+/** No record of a sent message is lost in an outage of the database up to this long. */
 const RECORD_FOR_MS = 30_000
 
-/** What a delivery may take when its caller waits so long. Throws DEADLINE_TOO_SHORT when that is too little to begin. */
+/** Returns how long a delivery may take for a caller that waits `timeLeftMs`. Throws DEADLINE_TOO_SHORT if that is too little. */
 export function budgetWithin({ challenges }: Pick<Context, 'challenges'>, timeLeftMs: number): number {
   if (timeLeftMs < FLOOR_MS) {
     throw new AppError('DEADLINE_TOO_SHORT', `less than ${FLOOR_MS} ms are left: nothing was started`)
@@ -57,7 +57,7 @@ export function budgetWithin({ challenges }: Pick<Context, 'challenges'>, timeLe
   return Math.min(challenges.budgetMs, timeLeftMs + DEADLINE_MARGIN_MS)
 }
 
-/** Makes a challenge for a candidate, with a code of its own. */
+/** Makes a challenge for a candidate, with a new code. */
 export function newChallenge(
   ctx: Pick<Context, 'keys' | 'challenges'>,
   plan: Plan,
@@ -91,9 +91,8 @@ export function newChallenge(
 }
 
 /**
- * Delivers a stored challenge; when its provider fails, goes on to the next one of the plan, each with a challenge of its
- * own, until one is sent, none is left, or the time is up: ours, or what the caller has left. What came of it is in the
- * database.
+ * Delivers a stored challenge. If its provider fails, goes on to the next one of the plan, each with a challenge of its own,
+ * until one is sent, none is left, or time is up: the budget's or the caller's. Records the outcome in the database.
  */
 export async function deliverCode(
   ctx: Ctx,
@@ -113,7 +112,7 @@ export async function deliverCode(
     return nextUsable(ctx, plan, passed, recipient.pushToken !== undefined, leftMs())
   }
 
-  /** Delivers one challenge and records it; gives the one that took its place. */
+  /** Delivers one challenge and records its outcome. Returns the challenge that took its place. */
   async function deliverOne({ challenge, code }: CodedChallenge): Promise<CodedChallenge | undefined> {
     const { id, provider } = challenge
     const sender = ctx.providers.get(provider)
@@ -144,7 +143,7 @@ export async function deliverCode(
       return undefined
     }
 
-    // Without the caller's signal: what was sent is recorded whether or not anyone still waits for the answer.
+    // Without the caller's signal: what was sent is recorded even if no caller waits for the answer.
     const delivered = {
       id,
       signatureId: recipient.signatureId,
@@ -165,19 +164,19 @@ export async function deliverCode(
   for (let current: CodedChallenge | undefined = first; current; current = await deliverOne(current));
 }
 
-/** What the provider answered that took a message, for the attempt's row. */
+/** Returns the answer of the provider that took the message, sealed for the attempt's row. */
 function sealedExchange({ keys }: Ctx, challengeId: string, delivery: DeliveryOutcome): Sealed | undefined {
   if (delivery.outcome !== 'sent') return undefined
   const number = delivery.attempts.findLast(({ outcome }) => outcome === 'sent')?.number
   return seal(keys.pii, JSON.stringify({ response: delivery.answer }), `${challengeId}/${number}/exchange`)
 }
 
-/** True of a delivery that has sent nothing for certain, and was not given the time or the means to. */
+/** True of a delivery that certainly sent nothing, as it lacked the time or was kept from calling. */
 function isCutShort({ outcome, attempts }: DeliveryOutcome, signal: AbortSignal): boolean {
   return outcome === 'failed' && (signal.aborted || attempts.every((attempt) => attempt.outcome === 'not_made'))
 }
 
-/** Why a delivery makes way for another provider; undefined when it doesn't. */
+/** Returns why a delivery makes way for another provider; undefined if it doesn't. */
 function reasonToGoOn(delivery: DeliveryOutcome): PassReason | undefined {
   switch (delivery.outcome) {
     case 'sent':
@@ -188,10 +187,10 @@ function reasonToGoOn(delivery: DeliveryOutcome): PassReason | undefined {
       return delivery.attempts.at(-1)?.outcome === 'recipient' ? 'DESTINATION_UNREACHABLE' : 'OUTCOME_UNKNOWN'
     case 'failed': {
       const { reason, providerErrorCode, attempts } = delivery
-      // What came in its way after it was chosen and before it was called.
-      const isObstacle = providerErrorCode === 'PAUSED' || providerErrorCode === 'BREAKER_OPEN'
+      // It was passed over after it was chosen and before it was called.
+      const isPassedOver = providerErrorCode === 'PAUSED' || providerErrorCode === 'BREAKER_OPEN'
       const wasCalled = attempts.some(({ outcome }) => outcome !== 'not_made')
-      return isObstacle && !wasCalled ? providerErrorCode : reason
+      return isPassedOver && !wasCalled ? providerErrorCode : reason
     }
   }
 }

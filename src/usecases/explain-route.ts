@@ -21,7 +21,7 @@ export interface ExplainedRoute {
 
 /** Returns the row that a request would take, its providers in order, and why not the rows before it. */
 export async function explainRoute(
-  ctx: Pick<Context, 'db' | 'providers' | 'obstacle' | 'keys' | 'clock'>,
+  ctx: Pick<Context, 'db' | 'providers' | 'passReason' | 'keys' | 'clock'>,
   input: ExplainRoute,
 ): Promise<ExplainedRoute> {
   const { version, routes } = await getRoutingTable(ctx, input.version)

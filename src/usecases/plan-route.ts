@@ -77,7 +77,7 @@ export function candidatesFor(route: Route, { phoneHmac, transactionDigest }: Ro
 
 /** Returns the next provider of a plan that can be used now by a caller with `timeLeftMs` left, and all passed over for it. */
 export function nextUsable(
-  ctx: Pick<Context, 'providers' | 'obstacle'>,
+  ctx: Pick<Context, 'providers' | 'passReason'>,
   { candidates }: Plan,
   passedOver: readonly PassedOver[],
   hasPushToken: boolean,
@@ -88,19 +88,19 @@ export function nextUsable(
 
 /** Returns why a candidate can't be used right now; undefined if it can. */
 export function passReasonOf(
-  ctx: Pick<Context, 'providers' | 'obstacle'>,
+  ctx: Pick<Context, 'providers' | 'passReason'>,
   { provider, channel }: Candidate,
   hasPushToken: boolean,
   timeLeftMs?: number,
 ): PassReason | undefined {
   if (!ctx.providers.has(provider)) return 'NOT_CONFIGURED'
   if (channel === 'PUSH' && !hasPushToken) return 'NO_PUSH_TOKEN'
-  return ctx.obstacle(provider, timeLeftMs)?.reason
+  return ctx.passReason(provider, timeLeftMs)?.reason
 }
 
 /** Returns the error for a caller when none of a plan's providers can be used. */
 export function noUsableProvider(
-  ctx: Pick<Context, 'obstacle'>,
+  ctx: Pick<Context, 'passReason'>,
   passedOver: readonly PassedOver[],
   timeLeftMs: number,
 ): AppError {
@@ -116,7 +116,7 @@ export function noUsableProvider(
   }
   // Waiting mends nothing else, and a provider that this replica lacks can't be asked.
   const passing = passedOver.filter((passed) => passed.reason === 'PAUSED' || passed.reason === 'BREAKER_OPEN')
-  const waits = passing.flatMap(({ provider }) => ctx.obstacle(provider, timeLeftMs)?.lastsMs ?? [])
+  const waits = passing.flatMap(({ provider }) => ctx.passReason(provider, timeLeftMs)?.lastsMs ?? [])
   return new AppError('PROVIDER_UNAVAILABLE', `no provider can be used now: ${named}`, {
     metadata: { provider, provider_error_code: reason },
     ...(waits.length > 0 && { retryAfterMs: Math.max(1, Math.min(...waits)) }),

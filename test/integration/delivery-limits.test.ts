@@ -164,7 +164,7 @@ test('a message is sent even if time runs out in the moment after the provider t
   const deliver = createDeliver({
     policy: { retries: 3, backoffMs: 10 },
     health: watchHealth([{ name: 'twilio-sms', timeoutMs: 5_000 }], { breaker: true, metrics, log }),
-    obstacle: () => undefined,
+    passReason: () => undefined,
     metrics,
     log,
     clock: () => new Date(),
