@@ -1,5 +1,5 @@
-// npm 10 takes node_modules/.bin/node away again when it discards the packages of other platforms, which all name it.
-// Runs on whatever Node the machine has.
+// Links node_modules/.bin/node to the installed Node. npm 10 removes that link together with the packages for other
+// platforms, which declare it too. This script must run on any version of Node.
 import { existsSync, readdirSync, symlinkSync } from 'node:fs'
 
 const modules = new URL('../node_modules/', import.meta.url)

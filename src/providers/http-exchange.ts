@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { subscribe } from 'node:diagnostics_channel'
 import { STATUS_CODES } from 'node:http'
 import type { FailureClass } from '../domain/delivery.ts'
+import { readUpTo } from '../net/read-up-to.ts'
 import { ProviderError } from './provider.ts'
 
 /** A whole answer, read to its end. */
@@ -30,7 +31,7 @@ export async function exchange(
     const response = await calls.run(call, () => fetch(url, { ...init, redirect: 'manual', signal }))
     accepted = response.ok
     // A refusal stands even if its body can't be read.
-    const bytes = await readCapped(response).catch((error) => {
+    const bytes = await readUpTo(MAX_BODY_BYTES, response.body).catch((error) => {
       if (accepted) throw error
     })
     if (accepted && !bytes) throw new ProviderError(provider, 'BODY_TOO_LARGE', 'unproven')
@@ -129,18 +130,6 @@ subscribe('undici:request:headers', (message) => {
 
 function requestOf(message: unknown): { method: string } {
   return (message as { request: { method: string } }).request
-}
-
-async function readCapped(response: Response): Promise<Buffer | undefined> {
-  const chunks: Uint8Array[] = []
-  let size = 0
-  for await (const chunk of response.body ?? []) {
-    size += chunk.length
-    // Leaving the loop cancels the body and with it the connection.
-    if (size > MAX_BODY_BYTES) return undefined
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
 }
 
 /** fetch hides the system's error in the cause of its own. */

@@ -1,3 +1,4 @@
+import { readUpTo } from '../net/read-up-to.ts'
 import { parseJson } from '../settings.ts'
 import type { VaultSettings } from './vault-settings.ts'
 
@@ -38,7 +39,7 @@ export async function callVault(
       redirect: 'manual',
       signal: AbortSignal.any([signal, timeout]),
     })
-    const text = await readCapped(response)
+    const text = String((await readUpTo(MAX_ANSWER_BYTES, response.body)) ?? '')
     if (response.status === 503)
       throw new VaultError('VAULT_ADDR: must be a Vault that is unsealed and in service (503)')
     return { status: response.status, body: response.status === 200 ? parseJson(text) : undefined }
@@ -58,17 +59,6 @@ export function unexpected(status: number, what: string): VaultError {
 /** The field of a parsed answer, or of a part of it. */
 export function field(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined
-}
-
-async function readCapped(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = []
-  let bytes = 0
-  for await (const chunk of response.body ?? []) {
-    bytes += chunk.length
-    if (bytes > MAX_ANSWER_BYTES) return ''
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
 }
 
 /** The system's or the TLS library's code, such as ECONNREFUSED. */
