@@ -72,7 +72,8 @@ async function unpack(frame: Frame, hold: Hold, limits: BodyLimits): Promise<Fra
 }
 
 function checkParts(frame: Frame, { input }: BodyLimits): Frame {
-  if (countParts(input, frame.subarray(HEAD_BYTES), MAX_PARTS) > MAX_PARTS) throw tooLarge(`${MAX_PARTS} parts`)
+  if (countParts(input, frame.subarray(HEAD_BYTES), MAX_PARTS) > MAX_PARTS)
+    throw tooLarge(`${MAX_PARTS} nested messages`)
   return frame
 }
 

@@ -53,7 +53,7 @@ export function text(check: Check, field: string, value: string, min: number, ma
 /** Reads a text that is shown to the customer. */
 function readable(check: Check, field: string, value: string, max: number): string {
   const isEmpty = isPlainText(value) && value.trim() !== '' && lengthOf(value) <= max && !isReadable(value)
-  check(field, value, !isEmpty, 'must have a letter or a digit that can be seen')
+  check(field, value, !isEmpty, 'must have at least one visible letter or digit')
   return text(check, field, value, 1, max)
 }
 
@@ -109,6 +109,6 @@ function amount(check: Check, money: Money | undefined): Amount {
   check('transaction.amount.nanos', nanos, nanos >= 0 && nanos < 1e9, 'must be 0 to 999,999,999')
   check('transaction.amount', money, units !== 0n || nanos !== 0, 'must be above zero')
   const smallest = 10 ** (9 - (digits ?? 9))
-  check('transaction.amount.nanos', nanos, nanos % smallest === 0, 'must have no more digits than the currency')
+  check('transaction.amount.nanos', nanos, nanos % smallest === 0, 'must have no more decimal digits than the currency')
   return { currency, units, nanos }
 }

@@ -32,12 +32,12 @@ export function parseVersion(version: number): number {
 /** Reads a ListRoutingTableVersionsRequest. Throws INVALID_FIELD with every wrong field. */
 export function parseListVersions({ pageSize, pageToken }: ListRoutingTableVersionsRequest) {
   return parse((check) => ({
-    pageSize: check('page_size', pageSize || 50, pageSize >= 0 && pageSize <= 100, 'must be at most 100'),
+    pageSize: check('page_size', pageSize || 50, pageSize >= 0 && pageSize <= 100, 'must be 0 to 100'),
     before: check(
       'page_token',
       pageToken === '' ? MAX_VERSION : Number(pageToken),
       /^([1-9][0-9]{0,8})?$/.test(pageToken),
-      'must be a next_page_token',
+      'must be the next_page_token of a page',
     ),
   }))
 }
@@ -81,7 +81,7 @@ export function parseSimulate({ routes, signatures }: SimulateRoutingTableReques
       'signatures',
       signatures || 1_000,
       signatures >= 0 && signatures <= 10_000,
-      'must be at most 10,000',
+      'must be 0 to 10,000',
     ),
   }))
 }
@@ -93,7 +93,7 @@ export function parseSetState(request: SetProviderStateRequest, { providers }: P
     const paused = state === ProviderState.PAUSED
     const until = timeIn(check, 'pause_until', pauseUntil)
     check('state', state, paused || state === ProviderState.ENABLED, 'must be ENABLED or PAUSED')
-    check('pause_until', until, paused === Boolean(until), 'must be set with PAUSED, and with it only')
+    check('pause_until', until, paused === Boolean(until), 'is required with PAUSED and refused with ENABLED')
     return {
       provider: check(
         'provider',

@@ -98,8 +98,8 @@ export function parseList(request: ListSignaturesRequest, caller: string): ListS
     const to = timeIn(check, 'end_time', request.endTime)
     check('status', status, STATUSES.has(status), 'must be a known status, or unspecified')
     check('end_time', to, !from || !to || to > from, 'must be after start_time')
-    check('page_size', pageSize, pageSize >= 0 && pageSize <= 100, 'must be at most 100')
-    if (pageToken !== '') check('page_token', pageToken, isUuid(pageToken), 'must be a next_page_token')
+    check('page_size', pageSize, pageSize >= 0 && pageSize <= 100, 'must be 0 to 100')
+    if (pageToken !== '') check('page_token', pageToken, isUuid(pageToken), 'must be the next_page_token of a page')
     return {
       caller,
       status: STATUSES.get(status),

@@ -54,7 +54,7 @@ test('its headers are status, type and what gRPC says of the failure, in which o
     ':status': 200,
     'content-type': expect.stringMatching(/^application\/grpc/),
     'grpc-status': String(Code.InvalidArgument),
-    'grpc-message': 'page_size must be at most 100; page_token must be a next_page_token',
+    'grpc-message': 'page_size must be 0 to 100; page_token must be the next_page_token of a page',
     'grpc-status-details-bin': expect.stringMatching(/^[A-Za-z0-9+/]+$/),
   })
 })
