@@ -11,6 +11,18 @@ interface Said {
   textWith: (code: string) => string
   /** What the call was authorized with, in clear. */
   credentials: string[]
+  /** The headers in which this vendor, and no other, names the exchange or signs. */
+  headers?: VendorHeaders
+}
+
+/** Headers that only one vendor sends. */
+export interface VendorHeaders {
+  /** Holds the vendor's id of the exchange, where another header than the usual ones does. */
+  requestId?: string
+  /** Others that name the exchange. */
+  others: readonly string[]
+  /** Holds a signature over the answer. */
+  signature?: string
 }
 
 /** Stands for the code in what is kept. As long as a code, so that a payee is cut at the same place. */
@@ -18,40 +30,28 @@ const BLANK = '######'
 const MAX_BODY_BYTES = 16 * 1_024
 
 /**
- * The headers that are kept: who answered, when, and the vendor's names for the exchange. No digest of the body (ETag,
+ * The headers that are kept beside those that name the exchange: who answered, and when. No digest of the body (ETag,
  * Content-Digest, Content-MD5): the code would be found from it.
  */
-const HEADERS = [
-  'content-type',
-  'date',
-  'server',
-  'twilio-request-id',
-  'twilio-request-duration',
-  'x-home-region',
-  'x-api-domain',
-  'x-request-id',
-  'request-id',
-  'x-correlation-id',
-  'x-nexmo-trace-id',
-]
-const REQUEST_IDS = ['twilio-request-id', 'x-request-id', 'request-id']
+const HEADERS = ['content-type', 'date', 'server', 'x-correlation-id']
+const REQUEST_IDS = ['x-request-id', 'request-id']
 const MAX_HEADER_CHARACTERS = 256
 
-/** Kept sealed only: who can verify a signature over the answer can try codes against it, and a JWS may hold a plain hash. */
-const SIGNATURES = ['signature', 'signature-input', 'x-signature', 'x-twilio-signature']
+/** Kept sealed only: anyone who can verify a signature over the answer can try codes against it, and a JWS may hold a plain hash. */
+const SIGNATURES = ['signature', 'signature-input', 'x-signature']
 const MAX_SIGNATURE_CHARACTERS = 2_048
 
 /** This many last digits of a phone number are unlikely to be in any other number of ours. */
 const TELLING_DIGITS = 7
 
 /**
- * What is kept of an answer to prove that a provider took a message: in clear nothing that the call said, and sealed the
- * answer itself, with ###### in the place of the code. A header in which something of it stands is left out.
+ * Returns what is kept of an answer to prove that a provider took a message: in clear nothing that the call said, and to be
+ * sealed the answer itself, with ###### in the place of the code. A header that repeats a part of the call is left out.
  */
 export function keep(
   { status, headers, body }: HttpAnswer,
   receivedAt: Date,
-  { message, text, textWith, credentials }: Said,
+  { message, text, textWith, credentials, headers: own = { others: [] } }: Said,
 ): Pick<ProviderResult, 'providerProof' | 'answer'> {
   const { code, phone, pushToken } = message
   const secrets = [...credentials.map(exactly), digits(code)]
@@ -65,19 +65,21 @@ export function keep(
         return [[name, value.slice(0, characters)] as const]
       }),
     )
-  const kept = pick(HEADERS, MAX_HEADER_CHARACTERS)
+  const requestIds = [...(own.requestId ? [own.requestId] : []), ...REQUEST_IDS]
+  const signatures = [...SIGNATURES, ...(own.signature ? [own.signature] : [])]
+  const kept = pick([...requestIds, ...HEADERS, ...own.others], MAX_HEADER_CHARACTERS)
   const blanked = replaceText(body, text, textWith(BLANK))
   const isKept = Buffer.byteLength(body) <= MAX_BODY_BYTES && !holds(blanked, secrets)
   return {
     providerProof: {
-      requestId: REQUEST_IDS.map((name) => kept[name]).find((id) => id !== undefined) ?? null,
+      requestId: requestIds.map((name) => kept[name]).find((id) => id !== undefined) ?? null,
       httpStatus: status,
       headers: kept,
       receivedAt: receivedAt.toISOString(),
     },
     answer: {
       status,
-      headers: { ...kept, ...pick(SIGNATURES, MAX_SIGNATURE_CHARACTERS) },
+      headers: { ...kept, ...pick(signatures, MAX_SIGNATURE_CHARACTERS) },
       ...(isKept && { body: blanked }),
     },
   }

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { keep } from '../../src/providers/proof.ts'
+import { TWILIO_HEADERS } from '../../src/providers/twilio/twilio-provider.ts'
 import { challengeMessage, PUSH_TOKEN } from '../support/provider-contract.ts'
 
 const AT = new Date('2026-01-02T03:04:05.678Z')
@@ -10,7 +11,13 @@ const textWith = (code: string) => `Pay 5 € to "A/B" <Ñandú>? Your code: ${c
 const BLANKED = textWith('######')
 
 function kept(body: string, headers: Record<string, string> = {}) {
-  const said = { message: challengeMessage(AT), text: textWith(CODE), textWith, credentials: [TOKEN] }
+  const said = {
+    message: challengeMessage(AT),
+    text: textWith(CODE),
+    textWith,
+    credentials: [TOKEN],
+    headers: TWILIO_HEADERS,
+  }
   return keep({ status: 201, headers, body }, AT, said)
 }
 

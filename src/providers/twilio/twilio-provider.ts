@@ -2,7 +2,7 @@ import twilio from 'twilio'
 import type { Channel } from '../../domain/challenge.ts'
 import type { FailureClass } from '../../domain/delivery.ts'
 import { basicAuth, exchange, type HttpAnswer, isAccepted, jsonOf, refusal } from '../http-exchange.ts'
-import { keep } from '../proof.ts'
+import { keep, type VendorHeaders } from '../proof.ts'
 import { type ChallengeMessage, ProviderError, type SignatureProvider, secondsLeft } from '../provider.ts'
 import type { WebhookUrl } from '../webhook-url.ts'
 import { TWILIO_RETRIES } from './twilio-receipts.ts'
@@ -50,6 +50,13 @@ interface SdkRequest {
   password: string
   headers: Record<string, string>
   data?: Record<string, string | string[]>
+}
+
+/** https://www.twilio.com/docs/usage/twilios-response */
+export const TWILIO_HEADERS: VendorHeaders = {
+  requestId: 'twilio-request-id',
+  others: ['twilio-request-duration', 'x-home-region', 'x-api-domain'],
+  signature: 'x-twilio-signature',
 }
 
 /** An adapter over Twilio's REST API, for one of its channels. */
@@ -109,7 +116,13 @@ export function createTwilioProvider(
       const { body } = await create(client, message, sent, left, callback)
       const sentAt = clock()
       if (!seen.answer) throw new Error('the SDK answered without a call')
-      const said = { message, text: sent, textWith, credentials: password === undefined ? [] : [password] }
+      const said = {
+        message,
+        text: sent,
+        textWith,
+        credentials: password === undefined ? [] : [password],
+        headers: TWILIO_HEADERS,
+      }
       return { providerChallengeId: body.sid, ...keep(seen.answer, sentAt, said), sentAt }
     },
     async isAvailable(signal) {

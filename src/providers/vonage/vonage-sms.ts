@@ -75,7 +75,13 @@ export function createVonageSms({
       )
       const providerChallengeId = messageUuid(answer)
       const sentAt = clock()
-      const said = { message, text: sent, textWith, credentials: [apiSecret] }
+      const said = {
+        message,
+        text: sent,
+        textWith,
+        credentials: [apiSecret],
+        headers: { others: ['x-nexmo-trace-id'] },
+      }
       return { providerChallengeId, ...keep(answer, sentAt, said), sentAt }
     },
     async isAvailable(signal) {
