@@ -8,7 +8,7 @@ import { readTransaction } from '../../src/db/stored-transaction.ts'
 import { toDecimal } from '../../src/domain/amount.ts'
 import { isPlainText } from '../../src/domain/text.ts'
 import { type Transaction, transactionDigest } from '../../src/domain/transaction.ts'
-import { type App, failure, row, start, startApp, startRequest, transaction } from '../support/app.ts'
+import { type App, failure, row, start, startApp, startRequest, transaction, typeName } from '../support/app.ts'
 import { publish, route } from '../support/routing.ts'
 import { post, twilioReceipt } from '../support/webhooks.ts'
 
@@ -52,7 +52,7 @@ const CALLS: [string, (started: Started) => Promise<unknown>][] = [
     'WatchSignature',
     async ({ signatureId }) => {
       for await (const told of app.client.watchSignature({ signatureId }))
-        expect.unreachable(`${told.event?.type} was told`)
+        expect.unreachable(`${typeName(told.event?.type)} was told`)
     },
   ],
   [
