@@ -47,6 +47,7 @@ export function toTimelineEvent({
   return {
     position,
     time: toTimestamp(createdAt),
+    // The table keeps the word that it has had from the beginning.
     type: known(TimelineEventType[type === 'PROVIDER_SKIPPED' ? 'PROVIDER_PASSED_OVER' : type]),
     challengeId: challengeId ?? '',
     details,
