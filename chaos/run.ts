@@ -132,7 +132,7 @@ async function killAt(world: World, visits: Visits, point: KillPoint, random: (b
   }
 }
 
-const TIMES_PER_FAULT = 4
+const TIMES_PER_FAULT = 12
 
 /** Again where it found nothing to go wrong with: nobody waited for the lock, or wrote to the table. */
 async function befall(world: World, fault: SystemFault, random: (below: number) => number) {
