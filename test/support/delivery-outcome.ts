@@ -1,6 +1,7 @@
 import { Code } from '@connectrpc/connect'
 import { expect } from 'vitest'
 import {
+  ChallengeFailureReason,
   ChallengeStatus,
   DeliveryStatus,
   SignatureStatus,
@@ -49,7 +50,7 @@ export async function expectFailed(
   const { challenge } = await app.client.getChallenge({ challengeId: challenge_id })
   expect(challenge).toMatchObject({
     status: ChallengeStatus.FAILED,
-    failure: { reason, providerErrorCode: provider_error_code },
+    failure: { reason: ChallengeFailureReason[reason], providerErrorCode: provider_error_code },
   })
 }
 
