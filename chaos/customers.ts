@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AbortReason, DeliveryStatus, SignatureStatus } from '../gen/bank/signature/v1/signature_pb.ts'
-import { transaction, wrongCode } from '../test/support/app.ts'
+import { transaction, wrongCode } from '../test/support/requests.ts'
 import { ask } from './ask.ts'
 import type { ProviderFault } from './provider-faults.ts'
 import { violate, type World } from './world.ts'

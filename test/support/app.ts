@@ -1,5 +1,4 @@
-import { randomBytes, randomUUID } from 'node:crypto'
-import type { DescMessage, MessageInitShape } from '@bufbuild/protobuf'
+import { randomUUID } from 'node:crypto'
 import { type Client, type Code, ConnectError, createClient } from '@connectrpc/connect'
 import { createGrpcTransport } from '@connectrpc/connect-node'
 import { sql } from 'kysely'
@@ -11,7 +10,6 @@ import {
   type StartSignatureRequestSchema,
   TimelineEventType,
   TimelineEventTypeSchema,
-  type TransactionSchema,
 } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from '../../gen/google/rpc/error_details_pb.ts'
 import { loadConfig } from '../../src/config.ts'
@@ -20,6 +18,9 @@ import { type Sandbox, startSandbox } from '../../src/sandbox/sandbox.ts'
 import { sandboxSettings } from '../../src/sandbox/sandbox-accounts.ts'
 import { type Server, startServer } from '../../src/server.ts'
 import { createDatabase } from './database.ts'
+import { type Init, randomKey, transaction } from './requests.ts'
+
+export { type Init, randomKey, transaction, wrongCode } from './requests.ts'
 
 /** The real service on a database of its own, with a Twilio simulator beside it. */
 export interface App extends AsyncDisposable {
@@ -94,27 +95,7 @@ export async function startApp(env: Record<string, string> = {}): Promise<App> {
   }
 }
 
-/** 32 random bytes in base64, as keys are set. */
-export function randomKey(): string {
-  return randomBytes(32).toString('base64')
-}
-
-/** The plain form of a message's init. */
-export type Init<Schema extends DescMessage> = Extract<MessageInitShape<Schema>, { readonly $typeName?: never }>
-
 export const PHONE = '+34600111222'
-
-/** A transaction that is right in every field. */
-export function transaction(fields: Init<typeof TransactionSchema> = {}): Init<typeof TransactionSchema> {
-  return {
-    amount: { currencyCode: 'EUR', units: 125n, nanos: 500_000_000 },
-    payeeName: 'ACME Ltd',
-    payeeAccount: 'ES9121000418450200051332',
-    transactionType: 'SEPA_CREDIT_TRANSFER',
-    reference: 'Invoice 7',
-    ...fields,
-  }
-}
 
 /** A StartSignatureRequest that is right in every field, with a key of its own. */
 export function startRequest(
@@ -145,11 +126,6 @@ export function codeIn(body: string | undefined): string {
   const code = /\b[0-9]{6}\b/.exec(body ?? '')?.[0]
   if (!code) throw new Error('no code in the message')
   return code
-}
-
-/** Another code than this one. */
-export function wrongCode(code: string): string {
-  return String((Number(code) + 1) % 1_000_000).padStart(6, '0')
 }
 
 /** What a failed call told its caller. */
