@@ -5,21 +5,21 @@ import { type Crashes, migrateDatabase, startServer } from './server.ts'
 
 const USAGE = 'usage: main.ts            start the service\n       main.ts migrate [up|down]'
 
-/** More than a drain takes. */
+/** Longer than a drain takes. */
 const CRASH_EXIT_MS = 25_000
 
 const stop = new AbortController()
-// Again and again, as npm and a terminal each send the same Ctrl-C: the second must not cut the first one's stop short.
+// Not once, as npm and a terminal each send the same Ctrl-C: the second must not cut the stop short.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort())
 
 const crashes: Crashes = new EventEmitter()
-// A rejection that nobody handles comes here, too. Again and again, for the same reason.
+// Unhandled rejections come here, too. Not once, for the same reason.
 process.on('uncaughtException', (error) => {
-  // Before there is a log. Of the message nobody knows what is in it.
+  // No logger yet. Print only the name: the message may hold personal data.
   if (!crashes.emit('crash', error)) process.stderr.write(`uncaught ${error.name}\n`)
   process.exitCode = 1
   stop.abort()
-  // Who knows what is broken: nobody else would end a process that can't.
+  // After a crash the drain itself may hang, so force the exit.
   setTimeout(() => process.exit(), CRASH_EXIT_MS).unref()
 })
 
@@ -27,7 +27,7 @@ try {
   await run(process.argv.slice(2))
 } catch (error) {
   if (!stop.signal.aborted) {
-    // An address with several hosts behind it fails in several ways, and says nothing itself.
+    // An address with several hosts fails once for each, and has no message of its own.
     const errors = error instanceof AggregateError ? error.errors : [error]
     for (const { message } of errors) process.stderr.write(`${message}\n`)
     process.exitCode = 1

@@ -3,7 +3,7 @@ import type { Challenge, DeliveryStatus } from '../domain/challenge.ts'
 import type { Route } from '../domain/routing.ts'
 import type { Db } from './database.ts'
 
-/** A challenge as it is stored, with what use cases judge it by. */
+/** A stored challenge, with the facts that use cases judge it by. */
 export interface StoredChallenge extends Challenge {
   /** The row of the routing table that chose the provider. */
   route: Route
@@ -13,13 +13,13 @@ export interface StoredChallenge extends Challenge {
   due: boolean
 }
 
-/** The challenge of that id, when its signature is this caller's. */
+/** Returns the challenge of that id if its signature is this caller's. */
 export async function findChallenge(db: Db, caller: string, id: string): Promise<StoredChallenge | undefined> {
   const row = await selectChallenges(db).where('challenge.id', '=', id).where('caller', '=', caller).executeTakeFirst()
   return row && toStoredChallenge(row)
 }
 
-/** Challenges beside their signatures, with what {@link toStoredChallenge} needs. */
+/** Selects challenges joined with their signatures, with the columns that {@link toStoredChallenge} needs. */
 export function selectChallenges(db: Db) {
   return db
     .selectFrom('challenge')
@@ -27,7 +27,7 @@ export function selectChallenges(db: Db) {
     .selectAll('challenge')
     .select([
       'signature.phone_masked',
-      // Once the lease has run out without a word, nobody knows what became of the call.
+      // Once the lease has run out without a record, the outcome of the call is unknown.
       sql<DeliveryStatus | null>`
         CASE WHEN delivery_status IS NULL AND challenge.status = 'PENDING' AND lease_expires_at <= clock_timestamp()
           THEN 'UNKNOWN' ELSE delivery_status END
@@ -38,7 +38,7 @@ export function selectChallenges(db: Db) {
 
 type ChallengeRow = Awaited<ReturnType<ReturnType<typeof selectChallenges>['executeTakeFirstOrThrow']>>
 
-/** A row of {@link selectChallenges} as use cases know it. */
+/** Converts a row of {@link selectChallenges}. */
 export function toStoredChallenge(row: ChallengeRow): StoredChallenge {
   return {
     id: row.id,

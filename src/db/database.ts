@@ -7,7 +7,7 @@ import { createServers } from './servers.ts'
 import { openSession, type Pooler, withLocalSettings } from './session.ts'
 import { isPasswordRefused, isReadOnlyServer } from './storage-errors.ts'
 
-/** The database, or a transaction on it: whatever a query can run on. */
+/** The database, or a transaction on it. */
 export type Db = Kysely<Schema>
 export type Trx = Transaction<Schema>
 
@@ -18,31 +18,31 @@ export interface Database extends AsyncDisposable {
   isBusy(): boolean
   /** Connections by what they do now. */
   poolSize(): { total: number; idle: number; waiting: number }
-  /** Stops using the connections that are open now, as after a failover. Happens by itself when a server refuses a write. */
+  /** Stops using the connections that are open now, as after a failover. Called internally when a server refuses a write. */
   renew(): void
 }
 
-/** No statement of a call takes so long unless something is wrong. */
+/** Longer than any statement of a call takes unless something is wrong. */
 const STATEMENT_TIMEOUT_MS = 10_000
 const CONNECT_TIMEOUT_MS = 3_000
-/** A server answers this soon after a statement's time is over, unless the way to it swallows everything. */
+/** A server answers within this time after a statement's timeout, unless the network drops everything. */
 const SILENCE_MARGIN_MS = 2_000
 /** Callers that may wait, for each connection of the pool. */
 const WAITING_PER_CONNECTION = 10
 
 export interface PoolConfig {
-  /** The most connections; 20 unless told. */
+  /** The most connections; 20 by default. */
   size?: number
-  /** 10 s unless told; 0 is no limit, neither for statements nor for locks. */
+  /** 10 s by default; 0 is no limit, neither for statements nor for locks. */
   statementTimeoutMs?: number
   pooler?: Pooler
-  /** Hears of idle connections that break. */
+  /** Called when an idle connection breaks. */
   onConnectionLost?: (error: Error) => void
   /** Called when the server rejects the password. May load the new one; the connection is then retried once. */
   onPasswordRefused?: () => Promise<void>
 }
 
-/** Opens a pool; connects at the first query, to what the URL is then. */
+/** Opens a pool. Connects at the first query, to what `url` is or returns then. */
 export function openDatabase(url: string | (() => string), config: PoolConfig = {}): Database {
   const { size = 20, statementTimeoutMs = STATEMENT_TIMEOUT_MS, pooler = 'none' } = config
   const { onConnectionLost = () => {}, onPasswordRefused = async () => {} } = config
@@ -62,7 +62,7 @@ export function openDatabase(url: string | (() => string), config: PoolConfig = 
   })
   // Without a listener a broken idle connection takes the process down; the pool itself just opens another.
   pool.on('error', onConnectionLost)
-  // A connection that breaks in the middle of a query: the query says so.
+  // A connection that breaks during a query: the query itself rejects.
   pool.on('connect', (client) => client.on('error', () => {}))
   const renew = () => {
     current = new WeakSet()

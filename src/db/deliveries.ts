@@ -18,18 +18,18 @@ export interface Onward {
   passedOver: PassedOver[]
 }
 
-/** A challenge that was delivered just now. */
+/** A challenge whose delivery has just ended. */
 export interface DeliveredChallenge extends Pick<Challenge, 'id' | 'signatureId' | 'provider'> {
-  /** Its provider was asked to report what becomes of it. */
+  /** Its provider was asked for receipts. */
   expectsReceipt: boolean
-  /** What the provider answered, if it took the message. */
+  /** The provider's answer, if it took the message. */
   exchange: Sealed | undefined
 }
 
 /**
- * Writes down that a provider is about to be called. Commits by itself, before the call. False when it must not be made:
- * the challenge was closed, a receipt has told that a call before was taken, or the lease has run out and others take this
- * process for dead.
+ * Writes down that a provider is about to be called. Commits by itself, before the call. Returns false if the call must not
+ * be made: the challenge was closed, a receipt said that an earlier call was taken, or the lease has run out and other
+ * processes take this one for dead.
  */
 export async function beginAttempt(db: Db, challengeId: string, number: number, startedAt: Date): Promise<boolean> {
   const begun = await db
@@ -41,27 +41,27 @@ export async function beginAttempt(db: Db, challengeId: string, number: number, 
         .where('id', '=', challengeId)
         .where('status', '=', 'PENDING')
         .where('lease_expires_at', '>', sql<Date>`clock_timestamp()`)
-        // Whoever closes the challenge right now is waited for, and sees this attempt if it comes first.
+        // Waits for a transaction that is closing the challenge. If ours comes first, that one sees this attempt.
         .forShare()
         .select(['id', sql<number>`${number}::integer`.as('number'), sql<Date>`${startedAt}::timestamptz`.as('at')]),
     )
-    // The same, when its answer was lost.
+    // The same attempt again, when the first answer was lost.
     .onConflict((oc) => oc.columns(['challenge_id', 'number']).doUpdateSet({ started_at: startedAt }))
     .returning('number')
     .executeTakeFirst()
   return begun !== undefined
 }
 
-/** A receipt counts as missing so long after the code has expired. */
+/** How long after the code's expiry a receipt counts as missing. */
 const RECEIPT_MARGIN = '1 minute'
 
 /**
- * Records how a delivery ended, with every call it made. What the provider said is kept whatever became of the challenge
+ * Records how a delivery ended, with every call it made. The provider's answer is stored even if the challenge was closed
  * meanwhile; its status changes only while it is PENDING.
  *
- * A challenge that was not sent makes way for the next one, if there is one: it is FAILED, or CANCELLED when its message
- * may have been sent, in the same transaction that makes the next, so that never two codes are live. `replaced` tells
- * that the next is to be delivered now, `failed` that the signature failed.
+ * A challenge that was not sent makes way for `next`, if there is one: it becomes FAILED, or CANCELLED if its message may
+ * have been sent, in the transaction that writes the next one, so that two codes are never live. Returns `replaced` if
+ * `next` is to be delivered now, `failed` if the signature failed.
  */
 export async function recordDelivery(
   db: Db,
@@ -72,7 +72,7 @@ export async function recordDelivery(
   return transact(db, async (trx) => {
     const state = await lockSignature(trx, signatureId)
     const goesOn = next !== undefined && state === 'live'
-    if (!(await giveLeaseBack(trx, id))) return next && (await isStored(trx, next)) ? 'replaced' : 'recorded'
+    if (!(await releaseLease(trx, id))) return next && (await isStored(trx, next)) ? 'replaced' : 'recorded'
     await endAttempts(trx, id, delivery.attempts, exchange)
     const details = { provider, attempts: String(delivery.attempts.length) }
 
@@ -151,8 +151,8 @@ export async function recordDelivery(
 }
 
 /**
- * Gives up a delivery that has sent nothing for certain and that no caller waits for: its challenge stays PENDING and due
- * for a fallback. Keeps the calls that were made.
+ * Abandons a delivery that certainly sent nothing and that no caller waits for: its challenge stays PENDING and due for a
+ * fallback. Stores the calls that were made.
  */
 export async function leaveDelivery(
   db: Db,
@@ -171,8 +171,8 @@ export async function leaveDelivery(
   })
 }
 
-/** Gives a delivery's lease back. False when that was done before, by a run whose commit had no answer. */
-async function giveLeaseBack(trx: Trx, id: string): Promise<boolean> {
+/** Releases a delivery's lease. Returns false if an earlier run did so, whose commit had no answer. */
+async function releaseLease(trx: Trx, id: string): Promise<boolean> {
   const given = await trx
     .updateTable('challenge')
     .set({

@@ -5,7 +5,7 @@ import { isStored, type NewChallenge, replaceChallenge } from './new-challenges.
 import { lockSignature } from './signature-states.ts'
 import { transact } from './transact.ts'
 
-/** An open challenge that another one is to take the place of, though no caller asks for it. */
+/** An open challenge that is to be replaced by another one, though no caller asks for it. */
 export interface DueFallback {
   challengeId: string
   signatureId: string
@@ -15,7 +15,7 @@ export interface DueFallback {
 /** Its message did not arrive, or its process ended before any call that could have sent it. */
 export type FallbackReason = 'UNDELIVERED' | 'NOT_SENT'
 
-/** The process that has taken a fallback makes it in much less. After that it is due again, for any process. */
+/** A process makes a fallback that it has taken in much less. After this time it is due again, for any process. */
 const TAKEN_FOR = '5 seconds'
 
 /** Set as `fallback_due_at`: taken by this process, and left to the others if it dies. */
@@ -63,14 +63,15 @@ export async function takeDueFallbacks(db: Db, limit: number): Promise<DueFallba
     .map(({ challengeId, signatureId, caller }) => ({ challengeId, signatureId, caller }))
 }
 
-/** Gives up a fallback for which no provider is left. The challenge stays as it is. */
+/** Drops a fallback for which no provider is left. The challenge doesn't change. */
 export async function dropFallback(db: Db, { challengeId }: Pick<DueFallback, 'challengeId'>): Promise<void> {
   await db.updateTable('challenge').set({ fallback_due_at: null }).where('id', '=', challengeId).execute()
 }
 
 /**
- * Puts a challenge in the place of one whose fallback is due for that reason. False when it no longer is: it was closed, made
- * by another process, or delivered after all, no try is left, or its signature's time is over. Then nothing is written.
+ * Puts a challenge in the place of one whose fallback is due for `reason`. Returns false and writes nothing if it no longer
+ * is: it was closed, another process made the fallback, its message was delivered after all, no try is left, or its
+ * signature's time is over.
  */
 export async function insertFallback(
   db: Db,

@@ -4,16 +4,16 @@ import type { Route } from '../domain/routing.ts'
 import type { Db } from './database.ts'
 import { findRoutingTable, insertRoutingTable } from './routing-tables.ts'
 
-/** What a provider must tell to be put into a table. */
+/** What a table has to say of a provider. */
 interface Named {
   readonly name: string
   readonly channel: Channel
 }
 
 /**
- * Puts a table of these providers in force when the newest one is still the first, which a migration wrote, and names a
- * provider that isn't here. Several replicas may do so at once: one of them publishes. A table that somebody has published
- * is never replaced.
+ * Puts a table of `providers` in force if the newest one is still the first, which a migration wrote, and it names a
+ * provider that isn't among them. Several replicas may do so at once: one of them publishes. A table that an operator
+ * published is never replaced.
  */
 export async function replaceFirstRoutingTable(db: Db, providers: readonly Named[]): Promise<void> {
   const newest = await findRoutingTable(db)

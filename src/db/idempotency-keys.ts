@@ -11,7 +11,7 @@ export interface Claim {
   signatureId: string
 }
 
-/** Returns the SHA-256 of everything that tells a request from another one. No part may be a plain hash of personal data. */
+/** Returns the SHA-256 of the parts in which one request differs from another. None may be personal data or a plain hash of it. */
 export function fingerprintOf(parts: readonly (string | Buffer)[]): Buffer {
   return createHash('sha256').update(lengthPrefixed(parts)).digest()
 }

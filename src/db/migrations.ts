@@ -6,7 +6,7 @@ import { FileMigrationProvider, Migrator } from 'kysely/migration'
 import { type Db, openDatabase, type PoolConfig } from './database.ts'
 
 const MIGRATIONS = path.join(import.meta.dirname, '../../migrations')
-/** The one of Kysely's own migrator, which earlier versions use. */
+/** The advisory lock of Kysely's own migrator, which earlier versions use. */
 const LOCK = 3853314791062309107n
 
 /** Migrates over a connection of its own, without time limits. Returns the names of the migrations that ran. */

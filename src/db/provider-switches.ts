@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import type { Db } from './database.ts'
 import { countDown, msUntil } from './time-left.ts'
 
-/** What operators last said of a provider. */
+/** What operators have set for a provider. */
 export interface ProviderSwitch {
   provider: string
   /** Null: it may be used. */
@@ -23,7 +23,7 @@ const COLUMNS = [
   msUntil('paused_until').as('paused_ms'),
 ] as const
 
-/** What was last said of each provider of which anything was said. */
+/** Returns the latest switch of every provider that has one. */
 export async function readProviderSwitches(db: Db): Promise<ProviderSwitch[]> {
   const askedAt = performance.now()
   const rows = await db
@@ -37,8 +37,8 @@ export async function readProviderSwitches(db: Db): Promise<ProviderSwitch[]> {
 }
 
 /**
- * Says something of a provider. What was said before is kept. Undefined when `pausedUntil` is over by the database's clock;
- * then nothing is written.
+ * Sets a provider's switch; earlier ones are kept. Returns undefined and writes nothing if `pausedUntil` is over by the
+ * database's clock.
  */
 export async function insertProviderSwitch(
   db: Db,

@@ -18,7 +18,7 @@ export interface RoutingTable extends RoutingTableVersion {
 
 const VERSION = ['version', 'author', 'reason', 'published_at as publishedAt'] as const
 
-/** One version of the routing table, or the newest, or the newest after one; undefined when there is none such. */
+/** Returns one version of the routing table, or the newest, or the newest after one; undefined if there is no such version. */
 export async function findRoutingTable(
   db: Db,
   { version, after }: { version?: number; after?: number } = {},
@@ -33,7 +33,7 @@ export async function findRoutingTable(
     .executeTakeFirst()
 }
 
-/** The versions before one, newest first. */
+/** Returns up to `limit` versions before the version `before`, newest first. */
 export async function listRoutingTableVersions(db: Db, before: number, limit: number): Promise<RoutingTableVersion[]> {
   return db
     .selectFrom('routing_table')
@@ -45,8 +45,8 @@ export async function listRoutingTableVersions(db: Db, before: number, limit: nu
 }
 
 /**
- * Puts a table in force in place of the newest version, which must be the one named. Undefined when it isn't: somebody
- * else was first.
+ * Puts a table in force in place of the newest version. Returns undefined and writes nothing if that isn't `replaces`:
+ * another operator was first.
  */
 export async function insertRoutingTable(
   db: Db,

@@ -33,7 +33,7 @@ interface RoutingTableTable {
   routes: ColumnType<Route[], string, never>
 }
 
-/** What operators said of providers; the last word on each counts. */
+/** What operators have set for providers; the latest row of each counts. */
 interface ProviderSwitchTable {
   id: Generated<string>
   provider: string
@@ -107,7 +107,7 @@ interface ChallengeTable {
   status: ChallengeStatus
   /** Null until a delivery has ended. */
   delivery_status: DeliveryStatus | null
-  /** Until then the process that delivers is believed alive; null once it has recorded what came of it. */
+  /** Until then the delivering process counts as alive; null once it has recorded the outcome. */
   lease_expires_at: Date | null
   provider_challenge_id: string | null
   provider_proof: ColumnType<object | null, string | undefined, string>
@@ -123,7 +123,7 @@ interface ChallengeTable {
   receipt_due_at: Date | null
   /**
    * When any process may put another challenge in the place of this one, while it is open: its message did not arrive, or
-   * no caller waits for it and its process may have died before it called anybody. Null: never.
+   * no caller waits for it and its process may have died before it called a provider. Null: never.
    */
   fallback_due_at: Date | null
   created_at: Date
@@ -147,7 +147,7 @@ interface AttemptTable {
   exchange_key_id: string | null
 }
 
-/** What a vendor reported and how it proved that it was the one. */
+/** What a vendor reported, and its proof of being the vendor. */
 interface ReceiptTable {
   id: Generated<string>
   challenge_id: string
@@ -174,7 +174,7 @@ interface TimelineTable {
   details: JSONColumnType<Record<string, string>>
 }
 
-/** Which key an id stands for, without the key: written by the first replica that has it. */
+/** Identifies the key of an id without holding it. Written by the first replica that has the key. */
 interface KeyCheckTable {
   purpose: KeyPurpose
   key_id: string

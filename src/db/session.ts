@@ -3,7 +3,7 @@ import type { TargetSession } from '../domain/database-url.ts'
 import { readOnlyServer } from './storage-errors.ts'
 
 /**
- * What our statements rely on, whatever the defaults of the database and the role are. Left alone: search_path, as it says
+ * The settings that our statements rely on, whatever defaults database and role have. Left alone: search_path, as it says
  * where our tables are; default_transaction_read_only, with which a database is closed to writers on purpose; and
  * synchronous_commit.
  * https://www.postgresql.org/docs/current/runtime-config-client.html

@@ -3,7 +3,7 @@ import type { SignatureStatus } from '../domain/signature.ts'
 import type { Db } from './database.ts'
 import { type StoredSignature, selectSignatures, toStoredSignature } from './signatures.ts'
 
-/** Which signatures to list. A filter that is undefined leaves all in. */
+/** Which signatures to list. An undefined filter matches all. */
 export interface SignatureFilters {
   caller: string
   status: SignatureStatus | undefined
@@ -13,7 +13,7 @@ export interface SignatureFilters {
   from: Date | undefined
   /** Started before. */
   to: Date | undefined
-  /** Listed behind the signature of this id. Nothing is listed once that one is removed: what is older is so, too. */
+  /** Lists what comes after the signature of this id. Once that one is removed, so is everything older: nothing is listed. */
   after: string | undefined
 }
 
@@ -41,7 +41,7 @@ interface Stream {
   only?: 'live' | 'due'
 }
 
-/** What a list reads. A signature is EXPIRED as soon as its time is over, though nobody may have closed it yet. */
+/** What a list reads. A signature is EXPIRED as soon as its time is over, even if no process has closed it yet. */
 function streamsOf(status: SignatureStatus | undefined): Stream[] {
   switch (status) {
     case undefined:

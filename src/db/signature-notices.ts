@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Who waits for changes of signatures in this process. Disposing ends the looks, not the waits. */
+/** The waits for changes of signatures in this process. Disposing ends the looks, not the waits. */
 export interface SignatureNotices extends AsyncDisposable {
-  /** A signature has changed; undefined: any may have. */
+  /** Call it when a signature has changed; with undefined when any may have. */
   notice(signatureId: string | undefined): void
-  /** Begins to take note of a signature's changes. Each `next()` resolves once there was one since the call before. */
+  /** Starts noting a signature's changes. Each `next()` resolves once there was one since the call before. */
   follow(signatureId: string, signal: AbortSignal): Follower
   /** Reads something for a follower, a few at a time: a thousand that look at once must not keep callers from the database. */
   read<T>(work: () => Promise<T>): Promise<T>
@@ -18,7 +18,7 @@ export interface Follower extends Disposable {
   next(withinMs: number, seen: number): Promise<void>
 }
 
-/** One who follows. */
+/** A follower of a signature. */
 interface Waiting {
   wake(): void
   /** Infinite while it doesn't wait: then it looks by itself before it does. */
@@ -28,7 +28,7 @@ interface Waiting {
 /** Between looks at a signature whose time is over by a timer of ours and not yet by the database's clock. */
 const LEAST_WAIT_MS = 1_000
 
-/** Behind the notices, should they not come through: without a listener, or while its connection is silently dead. */
+/** For notices that don't come through: without a listener, or while its connection is silently dead. */
 const LOOK_EVERY_MS = 2_000
 
 /** Of the database's connections. */
@@ -36,7 +36,7 @@ const READS_AT_ONCE = 5
 
 type ReadLastPositions = (signatureIds: string[]) => Promise<{ signatureId: string; position: number }[]>
 
-/** One for a process, however many follow. `readLastPositions` is called every 2 s, for all at once, while anybody follows. */
+/** Opens the notices of a process. Calls `readLastPositions` every 2 s, for all followed signatures at once, while there are any. */
 export function openSignatureNotices(readLastPositions: ReadLastPositions): SignatureNotices {
   const followers = new Map<string, Set<Waiting>>()
   const waiting: (() => void)[] = []

@@ -6,7 +6,7 @@ import { appendTimeline, isOnTimeline } from './timeline.ts'
 import { transact } from './transact.ts'
 
 /**
- * Signs by this try, when its challenge is still open and live by the database's clock. False when it isn't: another call
+ * Signs by a try if its challenge is still open and live by the database's clock. Returns false if it isn't: another call
  * was first, or time ran out.
  */
 export async function signSignature(
@@ -33,7 +33,7 @@ export async function signSignature(
   })
 }
 
-/** Aborts a signature that is still PENDING and not due. False when it isn't. */
+/** Aborts a signature that is still PENDING and not due. Returns false if it isn't. */
 export async function abortSignature(db: Db, signatureId: string, reason: string): Promise<boolean> {
   return transact(db, async (trx) => {
     if ((await lockSignature(trx, signatureId)) !== 'live') return false
@@ -44,7 +44,7 @@ export async function abortSignature(db: Db, signatureId: string, reason: string
   })
 }
 
-/** Closes a signature whose time is over by the database's clock. False when it isn't, or it was closed before. */
+/** Closes a signature whose time is over by the database's clock. Returns false if it isn't, or it was closed before. */
 export async function expireSignature(db: Db, signatureId: string): Promise<boolean> {
   return transact(db, async (trx) => {
     if ((await lockSignature(trx, signatureId)) !== 'due') return false
@@ -61,8 +61,8 @@ export async function expire(trx: Trx, signatureId: string): Promise<void> {
 }
 
 /**
- * Locks a signature's row until the transaction ends and tells how it stands. Whatever changes a signature or its
- * challenges takes this lock first, so that such changes follow one another and can't deadlock.
+ * Locks a signature's row until the transaction ends and returns its state. Every change of a signature or its challenges
+ * takes this lock first, so that changes follow one another and can't deadlock.
  */
 export async function lockSignature(trx: Trx, id: string): Promise<'live' | 'due' | 'final'> {
   const { state } = await trx
@@ -78,12 +78,12 @@ export async function lockSignature(trx: Trx, id: string): Promise<'live' | 'due
   return state
 }
 
-/** Waits until whoever is changing the signature right now is done. */
+/** Waits for the transactions that are changing the signature right now. */
 export async function settleSignature(db: Db, id: string): Promise<void> {
   await transact(db, (trx) => lockSignature(trx, id))
 }
 
-/** Gives a locked, PENDING signature its final status. */
+/** Sets the final status of a locked, PENDING signature. */
 export async function endSignature(trx: Trx, id: string, status: Exclude<SignatureStatus, 'PENDING'>): Promise<void> {
   await trx
     .updateTable('signature')

@@ -4,28 +4,28 @@ import type { Db } from './database.ts'
 import { readTransaction } from './stored-transaction.ts'
 import { countDown, msUntil } from './time-left.ts'
 
-/** A signature as it is stored, with what use cases judge it by. */
+/** A stored signature, with the facts that use cases judge it by. */
 export interface StoredSignature extends Signature {
   transactionDigest: Buffer
   /** Still PENDING, but its time is over by the database's clock. */
   due: boolean
-  /** Until its time is over by the database's clock, in milliseconds. Below zero when it is. */
+  /** Returns the milliseconds until its time is over by the database's clock; below zero after that. */
   leftMs(): number
 }
 
-/** The signature of that id, when it is this caller's. Throws AlteredSignature. */
+/** Returns the signature of that id if it is this caller's. Throws AlteredSignature. */
 export async function findSignature(db: Db, caller: string, id: string): Promise<StoredSignature | undefined> {
   const askedAt = performance.now()
   const row = await selectSignatures(db).where('id', '=', id).where('caller', '=', caller).executeTakeFirst()
   return row && toStoredSignature(row, askedAt)
 }
 
-/** EXPIRED as soon as the time is over, though nobody may have closed it yet. */
+/** EXPIRED as soon as the time is over, even if no process has closed it yet. */
 const currentStatus = sql<SignatureStatus>`
   CASE WHEN status = 'PENDING' AND expires_at <= clock_timestamp() THEN 'EXPIRED' ELSE status END
 `
 
-/** Signatures with their challenges' ids and what the database's clock says of them. */
+/** Selects signatures with their challenges' ids, and their status by the database's clock. */
 export function selectSignatures(db: Db) {
   return db
     .selectFrom('signature')
@@ -53,7 +53,7 @@ type SignatureRow = Omit<
   | `push_${string}`
 >
 
-/** A signature's row, asked for at that time of `performance.now()`, as use cases know it. */
+/** Converts a row of {@link selectSignatures}, read at `askedAt` of `performance.now()`. */
 export function toStoredSignature(row: SignatureRow, askedAt: number): StoredSignature {
   return {
     id: row.id,

@@ -14,8 +14,7 @@ const TOO_MANY_CONNECTIONS = '53300'
 const READ_ONLY = '25006'
 
 /**
- * Whether an error means that the database is away or can take no more, and which of both; undefined when a statement
- * was wrong.
+ * Returns whether the database is away or overloaded, by an error of it; undefined if a statement was wrong.
  */
 export function storageFailure(error: unknown): 'STORAGE_UNAVAILABLE' | 'OVERLOADED' | undefined {
   if (!(error instanceof Error)) return undefined
@@ -25,32 +24,32 @@ export function storageFailure(error: unknown): 'STORAGE_UNAVAILABLE' | 'OVERLOA
   return isAway ? 'STORAGE_UNAVAILABLE' : undefined
 }
 
-/** Whether doing the same later may help. */
+/** True if the same work may succeed later. */
 export function isStorageUnavailable(error: unknown): boolean {
   return storageFailure(error) !== undefined
 }
 
-/** Whether a connection that was there has gone. A new one may be had at once. */
+/** True if an open connection broke. A new one may be had at once. */
 export function isBrokenConnection(error: Error): boolean {
   return BROKEN_MESSAGE.test(error.message) || /^(57P0[12]|ECONNRESET|EPIPE)$/.test(codeOf(error))
 }
 
-/** Whether the server takes no writes: it is a standby, or was closed to writers. */
+/** True if the server takes no writes: it is a standby, or was closed to writers. */
 export function isReadOnlyServer(error: unknown): boolean {
   return error instanceof Error && codeOf(error) === READ_ONLY
 }
 
-/** What a server that takes no writes would have answered to one. */
+/** Returns the error with which a server that takes no writes answers one. */
 export function readOnlyServer(): Error {
   return Object.assign(new Error('the database takes no writes'), { code: READ_ONLY })
 }
 
-/** True for a statement that the server ended for taking too long. */
+/** True if the server ended a statement for taking too long. */
 export function isStatementTimeout(error: unknown): boolean {
   return error instanceof Error && codeOf(error) === '57014'
 }
 
-/** Whether the server does not take our password (any more). */
+/** True if the server rejects our password. */
 export function isPasswordRefused(error: unknown): boolean {
   return error instanceof Error && codeOf(error) === '28P01'
 }

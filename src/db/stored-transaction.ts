@@ -3,7 +3,7 @@ import { fromDecimal } from '../domain/amount.ts'
 import { type Transaction, transactionDigest } from '../domain/transaction.ts'
 import type { Schema } from './schema.ts'
 
-/** What a transaction is read from, and checked with. */
+/** The columns that a transaction is read from and checked with. */
 export const TRANSACTION_COLUMNS = [
   'id',
   'amount',
@@ -17,7 +17,7 @@ export const TRANSACTION_COLUMNS = [
 
 type TransactionRow = Pick<Selectable<Schema['signature']>, (typeof TRANSACTION_COLUMNS)[number]>
 
-/** A stored transaction that isn't the one that its digest was made of: its row was changed by something else than us. */
+/** Thrown for a stored transaction that doesn't match its digest: something other than this service changed its row. */
 export class AlteredSignature extends Error {
   override readonly name = 'AlteredSignature'
   readonly signatureId: string

@@ -4,20 +4,20 @@ import { expire } from './signature-states.ts'
 import { appendTimeline } from './timeline.ts'
 import { transact } from './transact.ts'
 
-/** How many rows one transaction takes at most. */
+/** The most rows that one transaction takes. */
 export const BATCH = 100
 /** How long an idempotency key stands for its request. */
 const KEY_LIFETIME = '24 hours'
 
-/** A challenge whose process died before it could say what became of the delivery. */
+/** A challenge whose process died before it recorded the outcome of the delivery. */
 export interface LostDelivery {
   challengeId: string
   provider: string
 }
 
 /**
- * Gives up waiting for deliveries whose lease has run out: what became of them is UNKNOWN from then on, and the code stays
- * good, as it may have arrived. Nothing is sent again. Each is taken by one process, however many look.
+ * Ends deliveries whose lease has run out: their outcome is UNKNOWN from then on, and the code stays valid, as it may have
+ * arrived. Nothing is sent again. Each is taken by one process, however many look.
  */
 export async function takeLostDeliveries(db: Db): Promise<LostDelivery[]> {
   return transact(db, async (trx) => {
@@ -29,7 +29,7 @@ export async function takeLostDeliveries(db: Db): Promise<LostDelivery[]> {
       .where('lease_expires_at', '<=', sql<Date>`now()`)
       .orderBy('lease_expires_at')
       .limit(BATCH)
-      // As whoever changes a challenge, by its signature's lock.
+      // By the signature's lock, like every change of a challenge.
       .forUpdate('signature')
       .skipLocked()
       .select('challenge.id')
@@ -66,7 +66,7 @@ export async function takeLostDeliveries(db: Db): Promise<LostDelivery[]> {
   })
 }
 
-/** Closes signatures whose time is over, and gives how many. Each is closed by one process, however many look. */
+/** Closes signatures whose time is over. Returns their number. Each is closed by one process, however many look. */
 export async function expireSignatures(db: Db): Promise<number> {
   return transact(db, async (trx) => {
     const due = await trx
@@ -84,7 +84,7 @@ export async function expireSignatures(db: Db): Promise<number> {
   })
 }
 
-/** Removes idempotency keys that are older than a day, and gives how many. */
+/** Removes idempotency keys that are older than a day. Returns their number. */
 export async function removeOldKeys(db: Db): Promise<number> {
   const { numAffectedRows } = await sql`
     DELETE FROM idempotency_key WHERE (caller, key) IN (
@@ -96,7 +96,7 @@ export async function removeOldKeys(db: Db): Promise<number> {
   return Number(numAffectedRows ?? 0)
 }
 
-/** Removes signatures that ended so long ago, with all that belongs to them, and gives how many. */
+/** Removes signatures that ended more than `retentionMs` ago, with everything that belongs to them. Returns their number. */
 export async function removeOldSignatures(db: Db, retentionMs: number): Promise<number> {
   const { numAffectedRows } = await sql`
     DELETE FROM signature WHERE id IN (

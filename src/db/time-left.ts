@@ -6,7 +6,7 @@ export function msUntil(moment: string): RawBuilder<number> {
 }
 
 /**
- * What is left now of the milliseconds that the database told when it was asked at `askedAt`, by `performance.now()`. This
+ * Returns a function for what is left now of `ms`, which the database counted at `askedAt` of `performance.now()`. This
  * machine's clock may be minutes off, or be set at any time.
  */
 export function countDown(ms: number, askedAt: number): () => number {

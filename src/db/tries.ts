@@ -6,7 +6,7 @@ import { endSignature, lockSignature } from './signature-states.ts'
 import { appendTimeline, isOnTimeline } from './timeline.ts'
 import { transact } from './transact.ts'
 
-/** A try taken from a challenge: what is needed to judge the code, and what is left. */
+/** A try taken from a challenge: the sealed code to judge it by, and the tries left. */
 export interface Try {
   challengeId: string
   code: SealedCode
@@ -19,7 +19,7 @@ export interface Try {
 
 /**
  * Takes one try from a signature's open challenge, or returns undefined when there is none to take. Commits by itself:
- * the count must survive whatever happens to the comparison. Takes none where the code's key isn't among these.
+ * the count must survive whatever happens to the comparison. Takes none if the code's key isn't among `keyIds`.
  */
 export async function takeTry(db: Db, signatureId: string, keyIds: readonly string[]): Promise<Try | undefined> {
   const row = await db
@@ -49,7 +49,7 @@ export async function takeTry(db: Db, signatureId: string, keyIds: readonly stri
   )
 }
 
-/** The id of the key that the code of a signature's open challenge is sealed with. */
+/** Returns the id of the key that the code of a signature's open challenge is sealed with; undefined if none is open. */
 export async function openCodeKeyId(db: Db, signatureId: string): Promise<string | undefined> {
   const row = await db
     .selectFrom('challenge')
@@ -60,7 +60,7 @@ export async function openCodeKeyId(db: Db, signatureId: string): Promise<string
   return row?.code_key_id
 }
 
-/** Records a wrong code. The last try's also fails challenge and signature; true when it did. */
+/** Records a wrong code. If that was the last try, fails challenge and signature, and returns true. */
 export async function recordRejectedCode(db: Db, signatureId: string, rejected: Try): Promise<boolean> {
   return transact(db, async (trx) => {
     await lockSignature(trx, signatureId)

@@ -9,17 +9,17 @@ export interface Amount {
 
 const NANOS_PER_UNIT = 1_000_000_000n
 
-/** The digits after the point that ISO 4217 gives a currency (2 for EUR, 0 for JPY), or undefined when it knows none. */
+/** Returns a currency's digits after the point by ISO 4217 (2 for EUR, 0 for JPY); undefined for an unknown currency. */
 export function currencyDigits(currency: string): number | undefined {
   return CURRENCY_DIGITS.get(currency)
 }
 
-/** The amount in billionths of a unit, for comparing within one currency. */
+/** Returns an amount in billionths of a unit, for comparing within one currency. */
 export function totalNanos({ units, nanos }: Pick<Amount, 'units' | 'nanos'>): bigint {
   return units * NANOS_PER_UNIT + BigInt(nanos)
 }
 
-/** The amount as a decimal number with nine digits after the point, as PostgreSQL's numeric(28,9) keeps it. */
+/** Returns an amount as a decimal number with nine digits after the point, as PostgreSQL's numeric(28,9) stores it. */
 export function toDecimal({ units, nanos }: Pick<Amount, 'units' | 'nanos'>): string {
   return `${units}.${String(nanos).padStart(9, '0')}`
 }

@@ -23,7 +23,7 @@ export type PassReason =
   | 'NOT_CONFIGURED'
   /** The request came without a push token. */
   | 'NO_PUSH_TOKEN'
-  /** Another provider of the channel was told that this recipient can't be reached. */
+  /** Another provider of the channel reported that this recipient can't be reached. */
   | 'RECIPIENT_REFUSED'
   /** It was called, and the recipient can't be reached. */
   | 'DESTINATION_UNREACHABLE'
@@ -62,7 +62,7 @@ export interface Challenge {
   channel: Channel
   provider: string
   status: ChallengeStatus
-  /** Null until a delivery has ended with something to tell. */
+  /** Null until a delivery has ended with something to report. */
   deliveryStatus: DeliveryStatus | null
   /** The provider's id of the message. */
   providerChallengeId: string | null

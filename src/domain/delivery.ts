@@ -10,7 +10,7 @@ export interface ProviderProof {
   receivedAt: string
 }
 
-/** A provider's answer as it is kept. It may name the phone number, so only sealed; it holds neither code nor credential. */
+/** A provider's answer as it is stored: sealed, as it may name the phone number. It holds neither code nor credential. */
 export interface KeptAnswer {
   status: number
   /** Those of the proof, and a signature where the provider sends one. */
@@ -33,10 +33,10 @@ export interface ProviderResult {
  * - `transient`: not sent, or failed in a way that passes; try again.
  * - `unknown`: may have been sent; try again with the same code.
  * - `unproven`: taken, but the answer can't be used; trying again would send twice.
- * - `recipient`: this number can't be reached; nobody on this channel could.
+ * - `recipient`: this number can't be reached by any provider of the channel.
  * - `pair`: this message is refused, for its number and our account or sender together or for what is in it; another
  *   provider may take it, and it says nothing of this one.
- * - `ours`: the provider refuses us, whoever the recipient; only another provider helps.
+ * - `ours`: the provider refuses us for every recipient; only another provider helps.
  */
 export type FailureClass = 'transient' | 'unknown' | 'unproven' | 'recipient' | 'pair' | 'ours'
 

@@ -17,12 +17,12 @@ export interface Keys {
   readonly index: Buffer
 }
 
-/** The current key of a ring, with its id. */
+/** Returns the current key of a ring, with its id. */
 export function currentKey(ring: KeyRing): { id: string; key: Buffer } {
   return { id: ring.currentId, key: keyById(ring, ring.currentId) }
 }
 
-/** The key a stored value names. Throws when the ring no longer has it. */
+/** Returns the key that a stored value names. Throws if the ring no longer has it. */
 export function keyById(ring: KeyRing, id: string): Buffer {
   const key = ring.byId.get(id)
   if (!key) throw new Error(`no key with id ${id}: a key must stay in its list while rows name it`)
@@ -44,7 +44,7 @@ export type KeyProblems = Partial<Record<KeyPurpose, string>>
 
 export type KeyPurpose = 'CODE_KEYS' | 'PII_KEYS' | 'INDEX_KEY'
 
-/** The checks of all keys, also of those that are no longer current. */
+/** Returns the checks of all keys, also of those that are no longer current. */
 export function keyChecks({ code, pii, index }: Keys): KeyCheck[] {
   const ring = (purpose: KeyPurpose, keys: Iterable<[string, Buffer]>) =>
     [...keys].map(([keyId, key]) => ({ purpose, keyId, value: createHmac('sha256', key).update('key check').digest() }))

@@ -2,7 +2,7 @@ import { createHmac, randomInt, timingSafeEqual } from 'node:crypto'
 import { currentKey, type KeyRing, keyById } from './keys.ts'
 import { lengthPrefixed } from './length-prefixed.ts'
 
-/** What is kept of a code: enough to recognise it, and nothing to find it from without the key. */
+/** A code as it is stored: it can be recognised, and not found without the key. */
 export interface SealedCode {
   keyId: string
   hmac: Buffer
@@ -14,7 +14,7 @@ export interface CodeBinding {
   transactionDigest: Buffer
 }
 
-/** Six digits, each of the million codes as likely as any other. */
+/** Returns six random digits; each of the million codes is equally likely. */
 export function generateCode(): string {
   return String(randomInt(1_000_000)).padStart(6, '0')
 }
@@ -26,8 +26,8 @@ export function sealCode(keys: KeyRing, code: string, binding: CodeBinding): Sea
 }
 
 /**
- * Whether a submitted code is the sealed one. Takes as long for a wrong code as for the right one. Where no code was
- * sealed, none is right.
+ * True if `code` is the sealed one. Takes as long for a wrong code as for the right one. Where no code was sealed, none is
+ * right.
  */
 export function isSealedCode(keys: KeyRing, sealed: SealedCode, code: string, binding: CodeBinding): boolean {
   if (sealed.keyId === '') return false

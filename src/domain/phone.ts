@@ -7,7 +7,7 @@ const COUNTRY_CODE = /^\+(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[
 const OLD_MEXICAN_MOBILE = /^\+521[0-9]{10}$/
 const SHOWN_DIGITS = 3
 
-/** Whether this is a phone number in E.164: "+", then 7 to 15 digits of which the first isn't 0. */
+/** True if `phone` is in E.164: "+", then 7 to 15 digits of which the first isn't 0. */
 export function isE164(phone: string): boolean {
   return E164.test(phone)
 }
@@ -27,7 +27,7 @@ export function nationalSpelling(phone: string): string | undefined {
     : 'must be as it is called from abroad, not as within its country'
 }
 
-/** `+34600111222` as `+34*****222`. A short number shows fewer digits: never more than a third of the national ones. */
+/** Masks `+34600111222` as `+34*****222`. A short number shows fewer digits: never more than a third of the national ones. */
 export function maskPhone(phone: string): string {
   const countryCode = COUNTRY_CODE.exec(phone)?.[0] ?? '+'
   const national = phone.slice(countryCode.length)
@@ -35,7 +35,7 @@ export function maskPhone(phone: string): string {
   return `${countryCode}*****${national.slice(national.length - shown)}`
 }
 
-/** The ISO 3166-1 alpha-2 country of a phone number, by the numbering plans that Google's libphonenumber knows. */
+/** Returns the ISO 3166-1 alpha-2 country of a phone number by libphonenumber's numbering plans; undefined if it has none. */
 export function countryOf(phone: string): string | undefined {
   const { regionCode } = parsePhoneNumber(phone)
   return regionCode && CALLING_CODES.has(regionCode) ? regionCode : undefined

@@ -59,7 +59,7 @@ export interface RoutingRequest {
 /** A row that did not serve a request, and what of it did not hold. */
 export interface UnmetRoute {
   priority: number
-  /** For example "country: ES". Tells of the row only, nothing of the request. */
+  /** For example "country: ES". Names the row's condition, nothing of the request. */
   unmet: string[]
 }
 
@@ -95,14 +95,14 @@ export function compileRoutes(routes: readonly Route[]): CompiledRoutes {
     })
 }
 
-/** The first row, by priority, that serves the request; undefined when none does. */
+/** Returns the first row, by priority, that serves the request; undefined if none does. */
 export function matchRoute(routes: CompiledRoutes, request: RoutingRequest): Route | undefined {
   const facts = factsOf(request)
   for (const row of routes) if (serves(row, facts)) return row.route
   return undefined
 }
 
-/** The row that serves the request, and why each one before it doesn't. */
+/** Returns the row that serves the request, and why each row before it doesn't. */
 export function explainRoute(
   routes: CompiledRoutes,
   request: RoutingRequest,
@@ -184,7 +184,7 @@ function hasChannel({ channel, first }: CompiledRoute, facts: Facts): boolean {
   return channel === null ? facts.channel === undefined || facts.channel === first : facts.channel === channel
 }
 
-/** The bounds of a range in billionths of a unit. */
+/** Returns the bounds of a range in billionths of a unit. */
 export function nanosOf({ min, max }: Pick<AmountRange, 'min' | 'max'>): { min: bigint | null; max: bigint | null } {
   const nanos = (decimal: string | null) => (decimal === null ? null : totalNanos(fromDecimal(decimal)))
   return { min: nanos(min), max: nanos(max) }

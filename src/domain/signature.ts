@@ -16,7 +16,7 @@ export interface Signature {
   completedAt: Date | null
 }
 
-/** What a timeline tells of. Each event is written with the change it tells of. */
+/** The types of events on a timeline. Each event is written in the transaction of its change. */
 export type TimelineEventType =
   | 'SIGNATURE_STARTED'
   | 'PROVIDER_SKIPPED'

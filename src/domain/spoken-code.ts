@@ -4,7 +4,7 @@ import { type Sealed, seal } from './sealed.ts'
 /** `<key id>.<base64url>`: a nonce, six digits and a tag. */
 const SPOKEN_CODE = /^([\w-]{1,32})\.([\w-]{46})$/
 
-/** The place for which a code is sealed that waits in a call. */
+/** Returns the place for which a call's code is sealed. */
 export function spokenCodePlace(challengeId: string): string {
   return `${challengeId}/spoken_code`
 }

@@ -4,7 +4,7 @@
  */
 const UNSAFE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]|(?![\u200C\u200D])\p{Cf}/u
 
-/** Whether a text shows as what it is: no control characters, and nothing unseen that makes a payee read as another. */
+/** True if a text has no control characters, and nothing invisible that could make a payee read as another. */
 export function isPlainText(text: string): boolean {
   return !UNSAFE.test(text)
 }
@@ -17,7 +17,7 @@ export function isReadable(text: string): boolean {
   return SEEN.test(text)
 }
 
-/** The length in characters, as PostgreSQL counts them. */
+/** Returns the length in characters, as PostgreSQL counts them. */
 export function lengthOf(text: string): number {
   return [...text].length
 }

@@ -64,7 +64,7 @@ export function isInWindow(intervals: readonly Interval[], time: LocalTime): boo
 }
 
 /**
- * Whether every minute of the inner window is one of the outer's; null is all time. Windows of different time zones can't
+ * True if every minute of the inner window is one of the outer's; null is all time. Windows of different time zones can't
  * be compared, unless the outer one is always open.
  */
 export function coversWindow(outer: TimeWindow, inner: TimeWindow | null): boolean {

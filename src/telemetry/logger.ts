@@ -41,11 +41,11 @@ function openOutput(): Writable {
     stdout.isFIFO() || stdout.isSocket()
       ? new Socket({ fd: 1, readable: false, writable: true })
       : createWriteStream('', { fd: 1, autoClose: false })
-  // The reader has gone: nobody is left to tell.
+  // The reader has gone: nothing can be written any more.
   return output.on('error', () => {})
 }
 
-/** A logger of JSON lines. Give it fields that are known to hold nothing personal; errors are reduced to type, code and stack. */
+/** Makes a logger of JSON lines. Pass only fields without personal data; errors are reduced to type, code and stack. */
 export function createLogger(level: string, destination: DestinationStream): Logger {
   return pino(
     {
@@ -67,7 +67,7 @@ export function createLogger(level: string, destination: DestinationStream): Log
 
 /**
  * What a log may say of an error. Messages stay out, as libraries put values into them (PostgreSQL quotes the row that
- * breaks a constraint); the stack tells where.
+ * breaks a constraint); the stack shows where.
  */
 function describeError(error: unknown): object {
   if (!(error instanceof Error)) return { type: typeof error }

@@ -1,7 +1,7 @@
 import type { Logger } from './logger.ts'
 import type { Metrics } from './metrics.ts'
 
-/** What became of secrets that were read again, by their names. */
+/** The outcome of reading the secrets again, by their names. */
 interface SecretsRead {
   readonly changed: readonly string[]
   /** Lines that never hold a value. */
@@ -13,27 +13,27 @@ interface CurrentKey {
   readonly currentId: string
 }
 
-/** Tells operators what came of reading the secrets again: of each problem once, until a read finds it gone. */
+/** Reports the outcome of reading the secrets again: each problem once, until a read finds it gone. */
 export function reportSecretsReads({ log, metrics }: { log: Logger; metrics: Metrics }) {
-  let told: ReadonlySet<string> = new Set()
+  let reported: ReadonlySet<string> = new Set()
   return {
     onRead({ changed, refused, secrets: { keys } }: SecretsRead): void {
       const outcome = changed.length > 0 ? 'changed' : 'unchanged'
       metrics.secretsReads.inc({ outcome: refused.length > 0 ? 'refused' : outcome })
       const current = keys && { code_key_id: keys.code.currentId, pii_key_id: keys.pii.currentId }
       if (changed.length > 0) log.info({ secrets: changed, ...current }, 'secrets changed')
-      const before = told
-      told = new Set(refused)
+      const before = reported
+      reported = new Set(refused)
       if (refused.some((problem) => !before.has(problem))) {
         log.warn({ problems: refused }, 'changed secrets not taken over')
       } else if (refused.length === 0 && before.size > 0) log.info('secrets read without a problem again')
     },
-    // Nothing was read, so what was told before may still be so.
+    // Nothing was read, so the problems reported before may still exist.
     onError(error: unknown, problems: readonly string[]): void {
       metrics.secretsReads.inc({ outcome: 'failed' })
-      const before = told
-      told = new Set([...before, ...problems])
-      if (told.size > before.size) log.error({ problems, error }, 'secrets not read, the last ones stay')
+      const before = reported
+      reported = new Set([...before, ...problems])
+      if (reported.size > before.size) log.error({ problems, error }, 'secrets not read, the last ones stay')
     },
   }
 }

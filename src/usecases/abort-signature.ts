@@ -10,7 +10,7 @@ export interface AbortSignature {
   reason: 'USER_CANCELLED' | 'FRAUD_DETECTED' | 'OPERATOR'
 }
 
-/** Ends a signature that still waits. One that is aborted already stays so. Throws the reasons that the proto names. */
+/** Aborts a PENDING signature. Returns one that is aborted already. Throws the reasons that the proto names. */
 export async function abortSignature(
   ctx: Pick<Context, 'db' | 'metrics' | 'log'>,
   { caller, signatureId, reason }: AbortSignature,

@@ -1,7 +1,7 @@
 import type { Context } from '../context.ts'
 import { AlteredSignature } from '../db/stored-transaction.ts'
 
-/** For the `catch` of a read of stored signatures: reports an altered one, and throws what it was given. */
+/** Returns a handler for the `catch` of a read of signatures: it reports an altered one, and rethrows every error. */
 export function reportAltered({ log, metrics }: Pick<Context, 'log' | 'metrics'>): (error: unknown) => never {
   return (error) => {
     if (error instanceof AlteredSignature) {

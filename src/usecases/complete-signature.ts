@@ -21,7 +21,7 @@ export interface CompleteSignature {
 
 type Ctx = Pick<Context, 'db' | 'keys' | 'readSecretsAgain' | 'log' | 'metrics'>
 
-/** A try that was taken is judged, even if the database goes away for so long in between. */
+/** A try that was taken is judged even if the database is away for up to this long in between. */
 const JUDGE_FOR_MS = 5_000
 
 /**
@@ -71,7 +71,7 @@ function knownIds(ring: KeyRing): string[] {
   return ['', ...ring.byId.keys()]
 }
 
-/** Records that a code was wrong, and gives what its caller is told. */
+/** Records that a code was wrong. Returns the error for its caller. */
 async function rejection(ctx: Ctx, signatureId: string, taken: Try): Promise<AppError> {
   const failed = await persist(JUDGE_FOR_MS, () => recordRejectedCode(ctx.db, signatureId, taken))
   if (failed) ctx.metrics.signatures.inc({ status: 'FAILED' })
@@ -82,9 +82,9 @@ function codeRejected(triesRemaining: number): AppError {
   return new AppError('CODE_REJECTED', 'the code is wrong', { metadata: { tries_remaining: String(triesRemaining) } })
 }
 
-/** Why a signature can't be completed (any more). */
+/** Returns why a signature can't be completed (any more). */
 async function refusal(ctx: Ctx, { caller, signatureId }: CompleteSignature): Promise<AppError> {
-  // The call that took the last try may be signing: then that is what this one is told.
+  // The call that took the last try may be signing: then this one must report that.
   await settleSignature(ctx.db, signatureId)
   const current = await currentWithChallenge(ctx, caller, signatureId)
   const ended = endOf(current)

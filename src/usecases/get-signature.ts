@@ -3,7 +3,7 @@ import { readTimeline } from '../db/timeline.ts'
 import type { Signature, TimelineEvent } from '../domain/signature.ts'
 import { currentSignature } from './current.ts'
 
-/** Gives a signature as it stands now, with its timeline. Throws SIGNATURE_NOT_FOUND. */
+/** Returns a signature as it stands now, with its timeline. Throws SIGNATURE_NOT_FOUND. */
 export async function getSignature(
   ctx: Pick<Context, 'db' | 'metrics' | 'log'>,
   caller: string,

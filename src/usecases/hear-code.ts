@@ -6,14 +6,14 @@ import { currentSignature } from './current.ts'
 import { openSealed } from './known-keys.ts'
 import { type ReceiptOutcome, recordReceipt } from './record-receipt.ts'
 
-/** What a key press led to, and what is to be said now. */
+/** What a key press led to, and what the call says next. */
 export interface HeardCode extends ReceiptOutcome {
   spoken?: Spoken | undefined
 }
 
 /**
- * Keeps a key press in a call as the receipt that it is, and opens the code that it asks for. Delivered is only what is
- * said: no code, when another key was pressed or the code has ended meanwhile.
+ * Stores a key press in a call as a receipt, and opens the code that it asks for. The challenge counts as delivered only if
+ * the code is said: not if another key was pressed or the code has ended meanwhile.
  */
 export async function hearCode(ctx: Context, receipt: Receipt): Promise<HeardCode> {
   const spoken = receipt.deliveryStatus === 'DELIVERED' ? await openCode(ctx, receipt) : undefined

@@ -7,8 +7,8 @@ type Ctx = Pick<Context, 'keys' | 'readSecretsAgain' | 'log'>
 const SECRET = { code: 'CODE_KEYS', pii: 'PII_KEYS' }
 
 /**
- * The keys of a purpose, with the one that a row names. Where another replica has sealed under a newer key than this one
- * knows, the secrets are read again first. Throws when the key isn't there then either.
+ * Returns the keys of a purpose, with the one that a row names. If another replica has sealed under a newer key than this
+ * one knows, reads the secrets again first. Throws if the key isn't there then either.
  */
 export async function ringWith(ctx: Ctx, purpose: 'code' | 'pii', keyId: string): Promise<KeyRing> {
   if (!ctx.keys[purpose].byId.has(keyId)) await ctx.readSecretsAgain()
@@ -20,7 +20,7 @@ export async function ringWith(ctx: Ctx, purpose: 'code' | 'pii', keyId: string)
   return ring
 }
 
-/** What a row keeps encrypted. Throws as {@link unseal} does. */
+/** Opens a sealed value of a row. Throws as {@link unseal} does. */
 export async function openSealed(ctx: Ctx, sealed: Sealed, place: string): Promise<string> {
   return unseal(await ringWith(ctx, 'pii', sealed.keyId), sealed, place)
 }

@@ -7,7 +7,7 @@ import { readForOperator } from './read-for-operator.ts'
 
 export interface ListSignatures {
   caller: string
-  /** Undefined for any, as the others. */
+  /** Undefined matches any, as in the other filters. */
   status: SignatureStatus | undefined
   provider: string | undefined
   customerId: string | undefined
@@ -20,7 +20,7 @@ export interface ListSignatures {
   after: string | undefined
 }
 
-/** Lists signatures, latest first, and the id after which the next page begins. Throws OVERLOADED. */
+/** Lists signatures, latest first. `next` is the id after which the next page begins. Throws OVERLOADED. */
 export async function listSignatures(
   ctx: Pick<Context, 'operatorReads' | 'keys' | 'metrics' | 'log'>,
   { customerId, pageSize, ...filters }: ListSignatures,

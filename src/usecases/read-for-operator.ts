@@ -4,8 +4,8 @@ import { isStatementTimeout } from '../db/storage-errors.ts'
 import { overloaded } from '../errors.ts'
 
 /**
- * Reads on the few connections that operators have of their own. Throws OVERLOADED when too many reads wait for them, or
- * this one takes longer than a statement may there.
+ * Reads over the operators' own few connections. Throws OVERLOADED if too many reads wait for them, or this one takes longer
+ * than a statement may there.
  */
 export async function readForOperator<T>(
   { operatorReads }: Pick<Context, 'operatorReads'>,

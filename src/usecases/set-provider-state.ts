@@ -10,7 +10,7 @@ export interface SetProviderState {
   reason: string
 }
 
-/** Pauses a provider or enables it; this replica obeys when the call ends. Throws INVALID_FIELD for a pause that is over. */
+/** Pauses or enables a provider; this replica obeys when the call ends. Throws INVALID_FIELD for a pause that is over. */
 export async function setProviderState(
   ctx: Pick<Context, 'db' | 'routing'>,
   { provider, pauseUntil, author, reason }: SetProviderState,

@@ -10,7 +10,7 @@ import { openSealed } from './known-keys.ts'
 
 export interface SimulateRoutingTable {
   routes: Route[]
-  /** How many, the latest ones. */
+  /** The number of signatures to look at: the latest. */
   signatures: number
 }
 
@@ -27,8 +27,8 @@ type Ctx = Pick<Context, 'db' | 'operatorReads' | 'keys' | 'readSecretsAgain' | 
 const TURN_MS = 10
 
 /**
- * Compares who would be first in line by a draft with who is by the table in force, over the latest signatures. Throws the
- * signal's reason.
+ * Compares the provider that a draft would try first with that of the table in force, over the latest signatures. Throws
+ * the signal's reason.
  */
 export async function simulateRoutingTable(
   ctx: Ctx,
@@ -73,7 +73,7 @@ async function requestOf(ctx: Ctx, start: Start): Promise<RoutingRequest> {
   return { phone, country: countryOf(phone), amount, transactionType, customerSegment, channel, at: createdAt }
 }
 
-/** The provider that a table would try first, but for pauses and circuit breakers. Empty when no row matches. */
+/** Returns the provider that a table would try first, regardless of pauses and circuit breakers; '' if no row matches. */
 function firstInLine(routes: CompiledRoutes, start: Start, request: RoutingRequest): string {
   const route = matchRoute(routes, request)
   if (!route) return ''

@@ -7,13 +7,13 @@ import { currentSignature } from './current.ts'
 export interface WatchSignature {
   caller: string
   signatureId: string
-  /** 0 tells everything. */
+  /** 0 starts at the beginning. */
   afterPosition: number
 }
 
 /**
- * Gives a signature's events after a position, each once and in order, as they happen, until the signature has come to its
- * end. Throws the reasons that the proto names, and the signal's reason.
+ * Yields a signature's events after a position, each once and in order, as they happen, until the signature has ended.
+ * Throws the reasons that the proto names, and the signal's reason.
  */
 export async function* watchSignature(
   ctx: Pick<Context, 'db' | 'metrics' | 'log' | 'notices'>,
@@ -25,7 +25,7 @@ export async function* watchSignature(
   if (afterPosition > 0) await ctx.notices.read(() => checkPosition(ctx, { caller, signatureId, afterPosition }))
   const look = async (after: number) => {
     const events = await readTimeline(ctx.db, signatureId, after)
-    // After the events, so that the status is never older than what it is told with.
+    // After the events, so that the status is never older than they are.
     const { status, leftMs } = await currentSignature(ctx, caller, signatureId)
     return { events, status, leftMs }
   }
@@ -37,7 +37,7 @@ export async function* watchSignature(
       yield { event, status }
       position = event.position
     }
-    // Only what was read after the end is all there is.
+    // Only a read that began after the end has every event.
     if (ended) return
     ended = status !== 'PENDING'
     if (!ended) await changes.next(leftMs(), position)
