@@ -163,6 +163,9 @@ export async function loadConfig(
   const configured = readVendors(vendors, { setting, secret, production, problems })
   const keys = readKeys(secret)
 
+  // Such a vendor's description doesn't say of all secrets that it can't do without that they are needed.
+  const lost = vendors.filter((vendor) => hasCredentials(vendor, missing) && !configured[vendor.name])
+  if (problems.length === 0) problems.push(...lost.map(({ credentials }) => `${credentials}: must be complete`))
   if (problems.length > 0) throw new ConfigError(problems)
   const secretsRefreshMs = Math.max(1_000, Math.min(settings.secretsRefreshMs, found.againWithinMs))
   const retentionMs = retentionDays && retentionDays * 24 * 3_600_000

@@ -34,8 +34,11 @@ interface Surroundings extends Pick<VendorMeans, 'clock' | 'piiKeys'> {
  */
 export async function connectVendors(config: Config, surroundings: Surroundings): Promise<ConnectedVendors> {
   const { httpPort, log, clock, piiKeys } = surroundings
+  await using starting = new AsyncDisposableStack()
   const hasVendors = Object.keys(config.vendors).length > 0
-  const sandbox = hasVendors ? undefined : await openStandIn({ serviceHost: config.host, port: config.sandboxPort })
+  const sandbox = hasVendors
+    ? undefined
+    : starting.use(await openStandIn({ serviceHost: config.host, port: config.sandboxPort }))
   const standIns = sandbox && simulatedVendors(sandbox.settings)
   const publicUrl = publicWebhookUrl(config.publicWebhookUrl ?? sandbox?.webhookUrl, httpPort)
   const webhookUrl = publicUrl === undefined ? undefined : webhookUrls(publicUrl)
@@ -54,6 +57,7 @@ export async function connectVendors(config: Config, surroundings: Surroundings)
     if (vendor.withoutWebhooks && publicUrl === undefined) log.warn(vendor.withoutWebhooks)
   }
 
+  const running = starting.move()
   return {
     get providers() {
       return current.providers
@@ -65,9 +69,7 @@ export async function connectVendors(config: Config, surroundings: Surroundings)
     follow(secrets) {
       current = connect(secrets)
     },
-    async [Symbol.asyncDispose]() {
-      await sandbox?.[Symbol.asyncDispose]()
-    },
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
   }
 }
 

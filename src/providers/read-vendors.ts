@@ -46,8 +46,8 @@ export function readVendors(
   const url = httpUrl(production ? 'nowhere' : 'anywhere')
   const read = ({ name, rule }: VendorSecret) => secret(name, typeof rule === 'function' ? rule(url) : rule, undefined)
   const configured = vendors.flatMap((vendor) => {
-    const entries = Object.entries(vendor.secrets).map(([key, { name, ...rest }]) => {
-      return { key, name, value: read({ name, ...rest }) }
+    const entries = Object.entries(vendor.secrets).map(([key, secret]) => {
+      return { key, name: secret.name, value: read(secret) }
     })
     const byKey = Object.fromEntries(entries.map(({ key, value }) => [key, value]))
     const values = Object.fromEntries(entries.map(({ name, value }) => [name, value]))

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { RoutingService } from '../../gen/bank/signature/v1/routing_pb.ts'
 import { DeliveryStatus, SignatureService, SignatureStatus } from '../../gen/bank/signature/v1/signature_pb.ts'
 import { loadConfig } from '../../src/config.ts'
+import type { VendorSecret } from '../../src/providers/vendor.ts'
 import { VENDORS } from '../../src/providers/vendors.ts'
 import { startServer } from '../../src/server.ts'
 import { type App, codeIn, startApp, startRequest, transaction } from '../support/app.ts'
@@ -91,6 +92,14 @@ test.for<[string, (secrets: Record<string, string>) => Promise<SecretPlace>]>([
     20_000,
   )
   expect(await signOverAcme(replica, 'second-token')).toMatchObject({ authorization: 'second-token' })
+})
+
+test('a vendor whose credentials are too few is never left out in silence, whatever its description says', async () => {
+  const from = { ...acme.secrets.from, need: 'never' } as VendorSecret
+  const careless = { ...acme, secrets: { ...acme.secrets, from } }
+  await expect(loadConfig({ ACME_TOKEN: 'token' }, undefined, { vendors: [careless] })).rejects.toMatchObject({
+    problems: ['ACME_*: must be complete'],
+  })
 })
 
 test('what is missing or wrong of a vendor is named, and one vendor is enough in production', async () => {
