@@ -6,9 +6,16 @@ const LONGEST = [
   'chaos',
   'embedded-postgres',
   'fallback-matrix',
+  'malformed',
+  'secrets-refresh',
   'database-faults',
   'routing-database',
-  'secrets-refresh',
+  'circuit-breaker',
+  'key-rotation',
+  'process',
+  'complete-races',
+  'patience',
+  'webhooks-http',
 ]
 
 class LongestFirst extends BaseSequencer {
@@ -45,7 +52,7 @@ export default defineConfig({
     outputFile: { json: 'node_modules/.cache/test-report.json' },
     sequence: { sequencer: LongestFirst },
     // Most tests wait for something more than they compute.
-    maxWorkers: 4,
+    maxWorkers: 6,
     testTimeout: 30_000,
     hookTimeout: 60_000,
     // Connect's client rejects a promise that nobody has when its connection is told to go between two calls.

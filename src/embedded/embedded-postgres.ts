@@ -35,7 +35,7 @@ const LOGGED_MAX = 4000
 const SETTINGS = {
   listen_addresses: '127.0.0.1',
   unix_socket_directories: "''",
-  max_connections: '200',
+  max_connections: '400',
   // The messages, details and statements of errors can hold personal data: the server's log gets none of them.
   log_statement: 'none',
   log_min_messages: 'log',

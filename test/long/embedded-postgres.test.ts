@@ -60,7 +60,7 @@ test('is UTF-8, durable, reachable over loopback only and asks for the password'
       fsync: 'on',
       address: '127.0.0.1',
       sockets: '',
-      connections: '200',
+      connections: '400',
     },
   ])
   const wrong = new URL(postgres.url)

@@ -25,7 +25,7 @@ type Case = Behaviour[]
 
 const LANES = 8
 const SAMPLE = 30
-const BUDGET_MS = 5_000
+const BUDGET_MS = 12_000
 
 /** A replica whose vendors nobody else calls, so that what happens there belongs to the signature under way. */
 interface Lane extends Pick<App, 'client'> {
