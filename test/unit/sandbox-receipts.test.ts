@@ -656,7 +656,7 @@ describe('receipts that wait', () => {
     ['clearing', () => sandbox.clear()],
     ['emptying the list of messages', () => fetch(`${sandbox.url}/messages`, { method: 'DELETE' })],
   ])('are cancelled by %s, and those that were sent are forgotten', async (_, forget) => {
-    const scripted = [{ status: 'sent' }, { status: 'delivered', delayMs: 60 }]
+    const scripted = [{ status: 'sent' }, { status: 'delivered', delayMs: 1_500 }]
     sandbox.failNext({ receipts: scripted }, { receipts: scripted })
     await text(sandbox, { StatusCallback: `${url}&first` })
     await receipts(1)
@@ -667,7 +667,7 @@ describe('receipts that wait', () => {
     await forget()
     expect(sandbox.receipts).toEqual([])
     receiver.release()
-    sandbox.failNext({ receipts: [{ status: 'delivered', delayMs: 120 }] })
+    sandbox.failNext({ receipts: [{ status: 'delivered', delayMs: 2_000 }] })
     await text(sandbox, { StatusCallback: `${url}&third` })
     await receipts(1)
     expect(sandbox.receipts.map((receipt) => receipt.url)).toEqual([`${url}&third`])
