@@ -129,7 +129,8 @@ test('a provider that is paused in the moment before its first call was not call
     const started = app.client.startSignature(startRequest())
     await vi.waitFor(async () => {
       const { rows } = await sql`
-        SELECT FROM pg_locks WHERE relation = 'challenge'::regclass AND NOT granted
+        SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE relation = 'challenge'::regclass AND NOT granted AND query LIKE 'insert into %'
       `.execute(app.db)
       expect(rows).toHaveLength(1)
     }, PATIENCE_MS)
